@@ -1,0 +1,193 @@
+/* Holds: who protects a point from delete and prune, why, and until when. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "snapshot/point_internal.h"
+
+static bool hold_counts(const struct point_hold *hold, int64_t now_ns)
+{
+	return hold->until_ns == 0 || hold->until_ns > now_ns;
+}
+
+bool point_is_held(const struct point *point, int64_t now_ns)
+{
+	for (size_t i = 0; i < point->hold_count; i++)
+		if (hold_counts(&point->holds[i], now_ns))
+			return true;
+	return false;
+}
+
+static void format_until(int64_t until_ns, char *buffer, size_t size)
+{
+	time_t seconds = (time_t)(until_ns / 1000000000);
+	struct tm local;
+	buffer[0] = 0;
+	if (until_ns && localtime_r(&seconds, &local))
+		strftime(buffer, size, ", until %Y-%m-%d %H:%M", &local);
+}
+
+/* Lines of a message that has room for a last one, "and more". */
+struct refusal {
+	char text[sizeof(((struct errbuf *)NULL)->text) - sizeof("\n  and more")];
+	size_t used;
+	bool full;
+};
+
+__attribute__((format(printf, 2, 3))) static void refusal_add(struct refusal *refusal,
+							      const char *format, ...)
+{
+	va_list arguments;
+	size_t room = sizeof(refusal->text) - refusal->used;
+	if (refusal->full)
+		return;
+	va_start(arguments, format);
+	int length = vsnprintf(refusal->text + refusal->used, room, format, arguments);
+	va_end(arguments);
+	if (length < 0 || (size_t)length >= room) {
+		refusal->text[refusal->used] = 0;
+		refusal->full = true;
+	} else {
+		refusal->used += (size_t)length;
+	}
+}
+
+static void refusal_add_point(struct refusal *refusal, const struct point *point, int64_t now)
+{
+	refusal_add(refusal, "%spoint '%s' is held:", refusal->used ? "\n" : "", point->name);
+	for (size_t i = 0; i < point->hold_count; i++) {
+		const struct point_hold *hold = &point->holds[i];
+		char until[48];
+		if (!hold_counts(hold, now))
+			continue;
+		format_until(hold->until_ns, until, sizeof(until));
+		refusal_add(refusal, "\n  hold %llu by %s: %s%s; to lift it: cairn release %s %llu",
+			    (unsigned long long)hold->id, hold->by, hold->reason, until,
+			    point->name, (unsigned long long)hold->id);
+	}
+}
+
+int points_refuse_held(const struct point *points, size_t count, struct errbuf *err)
+{
+	struct refusal refusal = {.used = 0};
+	int64_t now = point_now();
+	bool held = false;
+	for (size_t i = 0; i < count; i++) {
+		if (!point_is_held(&points[i], now))
+			continue;
+		held = true;
+		refusal_add_point(&refusal, &points[i], now);
+	}
+	if (!held)
+		return 0;
+	return err_set(err, -EBUSY, "%s%s", refusal.text, refusal.full ? "\n  and more" : "");
+}
+
+/* ---- changing them ---- */
+
+struct hold_change {
+	uint64_t point;
+	/* To add: */
+	const char *reason, *by;
+	int64_t until_ns;
+	uint64_t added;
+	/* To remove (0: all): */
+	uint64_t hold;
+	struct errbuf *err;
+};
+
+static int hold_append(struct point *point, struct hold_change *change, uint64_t id)
+{
+	struct point_hold *holds =
+		reallocarray(point->holds, point->hold_count + 1, sizeof(point->holds[0]));
+	if (!holds)
+		return -ENOMEM;
+	point->holds = holds;
+	struct point_hold *hold = &holds[point->hold_count++];
+	*hold = (struct point_hold){
+		.id = id,
+		.reason = strdup(change->reason),
+		.by = point_user(change->by),
+		.since_ns = point_now(),
+		.until_ns = change->until_ns,
+	};
+	return hold->reason && hold->by ? 0 : -ENOMEM;
+}
+
+static int hold_act(struct repo *repo, struct commit *commit, void *context)
+{
+	struct hold_change *change = context;
+	struct point point;
+	int error = point_read_in_commit(commit, change->point, &point);
+	if (error)
+		return error == -ENOENT ? err_set(change->err, error, "the point is gone") : error;
+	change->added = store_next(repo->store, COUNTER_HOLD);
+	error = hold_append(&point, change, change->added);
+	if (!error)
+		error = point_write(commit, &point);
+	if (error == -E2BIG)
+		err_set(change->err, error, "point '%s' has too many holds", point.name);
+	point_release(&point);
+	return error;
+}
+
+int point_hold(struct repo *repo, uint64_t id, const char *reason, const char *by, int64_t until_ns,
+	       uint64_t *ret_hold, struct errbuf *err)
+{
+	if (!*reason)
+		return err_set(err, -EINVAL, "a hold needs a reason");
+	if (until_ns && until_ns <= point_now())
+		return err_set(err, -EINVAL, "the hold would end in the past");
+	struct hold_change change = {
+		.point = id, .reason = reason, .by = by, .until_ns = until_ns, .err = err};
+	const struct repo_action action = {hold_act, NULL, &change};
+	int error = repo_commit_action(repo, &action);
+	if (!error)
+		*ret_hold = change.added;
+	return error;
+}
+
+static size_t hold_drop(struct point *point, uint64_t id)
+{
+	size_t kept = 0, count = point->hold_count;
+	for (size_t i = 0; i < count; i++) {
+		struct point_hold *hold = &point->holds[i];
+		if (id == 0 || hold->id == id) {
+			free(hold->reason);
+			free(hold->by);
+		} else {
+			point->holds[kept++] = *hold;
+		}
+	}
+	point->hold_count = kept;
+	return count - kept;
+}
+
+static int unhold_act(struct repo *repo, struct commit *commit, void *context)
+{
+	(void)repo;
+	struct hold_change *change = context;
+	struct point point;
+	int error = point_read_in_commit(commit, change->point, &point);
+	if (error)
+		return error == -ENOENT ? err_set(change->err, error, "the point is gone") : error;
+	if (hold_drop(&point, change->hold) > 0)
+		error = point_write(commit, &point);
+	else if (change->hold)
+		error = err_set(change->err, -ENOENT, "point '%s' has no hold %llu", point.name,
+				(unsigned long long)change->hold);
+	else
+		error = err_set(change->err, -ENOENT, "point '%s' has no holds", point.name);
+	point_release(&point);
+	return error;
+}
+
+int point_unhold(struct repo *repo, uint64_t id, uint64_t hold, struct errbuf *err)
+{
+	struct hold_change change = {.point = id, .hold = hold, .err = err};
+	const struct repo_action action = {unhold_act, NULL, &change};
+	return repo_commit_action(repo, &action);
+}

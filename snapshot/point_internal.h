@@ -1,0 +1,95 @@
+/* Points, for the files of snapshot/ that make, change or read their records. */
+#ifndef CAIRN_SNAPSHOT_POINT_INTERNAL_H
+#define CAIRN_SNAPSHOT_POINT_INTERNAL_H
+
+#include "index/util/idset.h"
+#include "snapshot/point.h"
+#include "snapshot/record_internal.h"
+#include "snapshot/repo_internal.h"
+
+struct point_fixed {
+	uint8_t length[2]; /* of the fixed part */
+	uint8_t origin;
+	uint8_t verdict;
+	uint8_t reserved[4];
+	uint8_t workspace[8];
+	uint8_t parent[8];
+	uint8_t root[8];
+	uint8_t generation[8];
+	uint8_t created[8];
+	uint8_t files[8];
+	uint8_t directories[8];
+	uint8_t bytes[8];
+	uint8_t changed_bytes[8];
+};
+_Static_assert(sizeof(struct point_fixed) == 80, "on disk");
+_Static_assert(offsetof(struct point_fixed, workspace) == 8, "on disk");
+_Static_assert(offsetof(struct point_fixed, created) == 40, "on disk");
+_Static_assert(offsetof(struct point_fixed, changed_bytes) == 72, "on disk");
+
+enum point_tag {
+	POINT_NAME = 1,
+	POINT_MESSAGE = 2,
+	POINT_BY = 3,
+	POINT_TAG = 4,	  /* repeated */
+	POINT_HOLD = 5,	  /* repeated; struct hold_fixed, reason, by */
+	POINT_ANCHOR = 6, /* repeated; length of the name u32, name, value */
+	POINT_FIRST_UNKNOWN
+};
+
+struct hold_fixed {
+	uint8_t id[8];
+	uint8_t since[8];
+	uint8_t until[8];
+	uint8_t reason_length[4];
+};
+_Static_assert(sizeof(struct hold_fixed) == 28, "on disk");
+
+int point_decode(uint64_t id, struct bytes value, struct point *ret);
+/* `old` is the record that is replaced (or empty): what we do not know of it is kept. */
+void point_encode(const struct point *point, struct bytes old, struct record_writer *writer);
+
+int point_read(struct reader *reader, uint64_t id, struct point *ret); /* -ENOENT */
+int point_read_in_commit(struct commit *commit, uint64_t id, struct point *ret);
+int point_write(struct commit *commit, const struct point *point);
+
+/* The fixed part alone: no memory, no strings. -EUCLEAN. */
+int point_peek(struct bytes key, struct bytes value, uint64_t *ret_id,
+	       const struct point_fixed **ret);
+
+/* All points of a workspace (0: of all), oldest first. */
+int points_read(struct reader *reader, uint64_t workspace, struct point **ret, size_t *ret_count);
+int points_read_in_commit(struct commit *commit, uint64_t workspace, struct point **ret,
+			  size_t *ret_count);
+
+int64_t point_now(void);
+/* A copy of `by`, or the name of this process' user. NULL: no memory. */
+char *point_user(const char *by);
+
+/*
+ * Making a point of a head in an action: fills `ret` from the head's state (owned by the caller
+ * even after an error of a later step) and puts record and name.
+ */
+int point_make(struct commit *commit, struct head *head, const struct freeze_options *options,
+	       enum point_origin origin, struct point *ret);
+/* 1 and the base where the head equals it, 0, or an error. */
+int head_equals_base(struct head *head, struct commit *commit, struct point *ret_base);
+
+/* Removes the points' records and names, gives children and heads based on them a new parent;
+ * refuses held ones.  `doomed` has all the ids.  In an action. */
+int points_remove(struct repo *repo, struct commit *commit, const struct idset *doomed,
+		  const struct point *points, size_t count, struct errbuf *err);
+/* After it became durable: bases of open heads. */
+void points_removed(struct repo *repo, const struct idset *doomed, const struct point *points,
+		    size_t count);
+/* 0, or -EBUSY with a message that names each hold and how to lift it. */
+int points_refuse_held(const struct point *points, size_t count, struct errbuf *err);
+
+/* -ENOENT with a message that names close matches in the workspace. */
+int point_not_found(struct repo *repo, uint64_t workspace, const char *workspace_name,
+		    const char *name, struct errbuf *err);
+
+/* The rules that names of points and workspaces share; `what` is for the message. */
+int name_check(const char *what, const char *name, struct errbuf *err);
+
+#endif

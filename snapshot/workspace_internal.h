@@ -1,0 +1,23 @@
+/* Workspace records, for the files of snapshot/ that change them. */
+#ifndef CAIRN_SNAPSHOT_WORKSPACE_INTERNAL_H
+#define CAIRN_SNAPSHOT_WORKSPACE_INTERNAL_H
+
+#include "snapshot/repo_internal.h"
+#include "snapshot/workspace.h"
+
+/* Puts a head's state into its record; all else in the record stays. */
+int workspace_put_state(struct commit *commit, uint64_t id, const struct head_state *state);
+
+int workspace_decode(uint64_t id, struct bytes value, struct workspace *ret);
+/* Reads by id: -ENOENT. */
+int workspace_read(struct reader *reader, uint64_t id, struct workspace *ret);
+int workspace_read_in_commit(struct commit *commit, uint64_t id, struct workspace *ret);
+
+/* -ENOENT with a message that lists the workspaces there are. */
+int workspace_not_found(struct repo *repo, const char *name, struct errbuf *err);
+
+/* All workspaces as a commit or a reader sees them, in order of id; workspaces_free(). */
+int workspaces_read(struct reader *reader, struct workspace **ret, size_t *ret_count);
+int workspaces_read_in_commit(struct commit *commit, struct workspace **ret, size_t *ret_count);
+
+#endif
