@@ -1,0 +1,130 @@
+/*
+ * The mount's side of a commit, and the barrier before a freeze (I7).
+ *
+ * The barrier brings what the kernel holds into the daemon.  syncfs(2) starts writing back all
+ * dirty pages at once but does not wait for them on FUSE (and writes times, which it waits for);
+ * invalidating an inode then waits until its pages have arrived.  Only inodes that are open for
+ * writing can have dirty pages: close(2) and munmap(2) write back and wait.
+ *
+ * Never to be called by a thread that the kernel's WRITEs depend on, nor with a lock that they
+ * need: not from the dispatcher, not with the head lock.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/restore_internal.h"
+
+/* ---- head_ops ---- */
+
+static int prepare(void *context)
+{
+	struct mount *mount = context;
+
+	return data_flush_all(mount->engine, &mount->inodes);
+}
+
+static int cut(void *context)
+{
+	struct mount *mount = context;
+	struct reader *reader;
+
+	int error = data_cut(mount->engine, &mount->inodes);
+	if (!error)
+		error = reader_acquire(mount->store, &reader);
+	if (error)
+		return error;
+	error = unlinked_record(mount, reader);
+	if (!error)
+		error = inode_table_write_back(&mount->inodes, reader);
+	reader_release(reader);
+	if (!error)
+		inode_table_reap(&mount->inodes);
+	return error;
+}
+
+const struct head_ops mount_head_ops = {.prepare = prepare, .cut = cut, .switched = mount_switched};
+
+/* ---- barrier ---- */
+
+/* The mount point may be covered by another mount, or we may not reach it: then the pages come
+ * one by one, with the invalidations. */
+void kernel_sync(struct mount *mount)
+{
+	struct stat stat;
+
+	int fd = open(mount->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return;
+	if (!fstat(fd, &stat) && stat.st_dev == mount->device)
+		(void)syncfs(fd);
+	close(fd);
+}
+
+static int compare_nodes(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Nodes that are open for writing, sorted, each perhaps several times. */
+static int writer_nodes(struct mount *mount, uint64_t **ret, size_t *ret_count)
+{
+	size_t count = 0;
+
+	head_lock_shared(mount->head);
+	uint64_t *nodes = malloc((mount->open_for_writing + 1) * sizeof(*nodes));
+	for (struct handle *handle = mount->handles; nodes && handle; handle = handle->next)
+		if (handle->writes && handle_is_current(mount, handle))
+			nodes[count++] = handle->node;
+	head_unlock(mount->head);
+	if (!nodes)
+		return -ENOMEM;
+	qsort(nodes, count, sizeof(*nodes), compare_nodes);
+	*ret = nodes;
+	*ret_count = count;
+	return 0;
+}
+
+int mount_barrier(struct mount *mount, struct errbuf *err)
+{
+	uint64_t *nodes;
+	size_t count;
+
+	if (mount_has_ended(mount)) /* it wrote everything back before it let go */
+		return 0;
+	kernel_sync(mount);
+	int error = writer_nodes(mount, &nodes, &count);
+	if (error)
+		return err_set(err, error, "%s: no memory", mount->mountpoint);
+	for (size_t i = 0; i < count && !error; i++) {
+		if (i && nodes[i] == nodes[i - 1])
+			continue;
+		error = fuse_lowlevel_notify_inval_inode(mount->session, nodes[i], 0, 0);
+		if (error == -ENOENT) /* forgotten meanwhile, so written back */
+			error = 0;
+	}
+	free(nodes);
+	if (error && mount_has_ended(mount))
+		error = 0;
+	if (error)
+		return err_set(err, error, "%s: the kernel could not write back what it holds: %s",
+			       mount->mountpoint, strerror(-error));
+	return 0;
+}
+
+int mount_freeze(struct mount *mount, const struct freeze_options *options, struct point *ret,
+		 bool *ret_made, struct errbuf *err)
+{
+	int error = mount_barrier(mount, err);
+
+	if (!error)
+		error = point_freeze(mount->head, options, ret, ret_made, err);
+	if (!error && *ret_made)
+		mount_points_changed(mount);
+	return error;
+}

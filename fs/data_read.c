@@ -1,0 +1,383 @@
+/*
+ * Reading: the map lies over the tree's extents.
+ *
+ * A plan is made under the head lock and holds references to all it needs from memory; chunks are
+ * named by id.  Filling it reads chunks without any lock.  A chunk that a collection removed
+ * meanwhile was no longer part of the file, or the plan is of an older state: -ESTALE, plan again.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/data_internal.h"
+#include "index/chunk.h"
+
+enum {
+	EXTENTS_AT_ONCE = 32,
+	READING_AHEAD_MAX = 16, /* chunks on their way */
+	AHEAD_RUN = 256 * 1024, /* so much must have been read in sequence */
+};
+
+/* ---- planning ---- */
+
+struct planner {
+	struct read_plan *plan;
+	struct tree *tree;
+	struct reader *reader;
+	uint64_t ino;
+	uint64_t position; /* what is planned so far ends here */
+};
+
+/* A piece at the present position; false where there is no room for one. */
+static bool add_piece(struct planner *planner, int kind, uint64_t length, struct buffer *buffer,
+		      uint64_t chunk, uint32_t start)
+{
+	struct read_plan *plan = planner->plan;
+
+	if (plan->count == READ_PLAN_PIECES)
+		return false;
+	plan->pieces[plan->count++] = (struct read_piece){
+		.kind = kind,
+		.length = (uint32_t)length,
+		.start = start,
+		.buffer = buffer ? buffer_ref(buffer) : NULL,
+		.chunk = chunk,
+	};
+	if (kind == PIECE_CHUNK)
+		plan->in_memory = false;
+	planner->position += length;
+	return true;
+}
+
+/* From the tree alone, up to `end`.  Returns 1 where the pieces ran out. */
+static int plan_extents(struct planner *planner, uint64_t end)
+{
+	struct extent extents[EXTENTS_AT_ONCE];
+
+	while (planner->position < end) {
+		int count =
+			extent_map(planner->tree, planner->reader, planner->ino, planner->position,
+				   end - planner->position, extents, EXTENTS_AT_ONCE);
+		if (count < 0)
+			return count;
+		for (int i = 0; i < count; i++) {
+			const struct extent *extent = &extents[i];
+			uint64_t stop = extent->offset + extent->length;
+			if (extent->offset > planner->position &&
+			    !add_piece(planner, PIECE_HOLE, extent->offset - planner->position,
+				       NULL, 0, 0))
+				return 1;
+			uint64_t skip = planner->position - extent->offset;
+			stop = stop < end ? stop : end;
+			if (!add_piece(planner, PIECE_CHUNK, stop - planner->position, NULL,
+				       extent->chunk, extent->chunk_offset + (uint32_t)skip))
+				return 1;
+		}
+		if (count < EXTENTS_AT_ONCE && planner->position < end &&
+		    !add_piece(planner, PIECE_HOLE, end - planner->position, NULL, 0, 0))
+			return 1;
+	}
+	return 0;
+}
+
+/* With the map over it. */
+static int plan_map(struct planner *planner, const struct inode *inode, uint64_t end)
+{
+	struct segment *segment = map_find(&inode->data, planner->position);
+
+	while (segment && segment->offset < end) {
+		int full = 0;
+		if (segment->offset > planner->position)
+			full = plan_extents(planner, segment->offset);
+		if (full)
+			return full;
+		uint64_t skip = planner->position - segment->offset;
+		uint64_t stop = segment_end(segment) < end ? segment_end(segment) : end;
+		if (!add_piece(planner, PIECE_MEMORY, stop - planner->position, segment->buffer, 0,
+			       segment->start + (uint32_t)skip))
+			return 1;
+		segment = segment_next(segment);
+	}
+	return plan_extents(planner, end);
+}
+
+/* From the inline items, which are zeros behind their end.  -ENOENT: the file has none. */
+static int plan_inline(struct planner *planner, uint64_t end)
+{
+	struct buffer *buffer = buffer_new(planner->plan->engine->pool, SYMLINK_MAX);
+	size_t length;
+	int error = buffer ? inline_get(planner->tree, planner->reader, planner->ino, buffer->data,
+					buffer->capacity, &length)
+			   : -ENOMEM;
+	if (!error && !length)
+		error = -ENOENT;
+	if (!error) {
+		uint64_t stop = length < end ? length : end;
+		if (planner->position < stop)
+			add_piece(planner, PIECE_MEMORY, stop - planner->position, buffer, 0,
+				  (uint32_t)planner->position);
+		if (planner->position < end)
+			add_piece(planner, PIECE_HOLE, end - planner->position, NULL, 0, 0);
+	}
+	buffer_unref(planner->plan->engine->pool, buffer);
+	return error;
+}
+
+static int plan_range(struct planner *planner, struct inode *inode, uint64_t size, uint64_t end)
+{
+	bool may_be_inline = inode ? (inode->attr.flags & INODE_INLINE) != 0 : size <= INLINE_MAX;
+
+	if (may_be_inline) {
+		int error = plan_inline(planner, end);
+		if (error != -ENOENT)
+			return error;
+	}
+	return inode ? plan_map(planner, inode, end) : plan_extents(planner, end);
+}
+
+/* How far this file has been read in sequence.  Readers share the lock; a lost update costs
+ * nothing but some reading ahead. */
+static void note_read(struct file_data *data, uint64_t offset, uint64_t end)
+{
+	uint64_t run = end - offset;
+
+	if (atomic_load_explicit(&data->read_next, memory_order_relaxed) == offset)
+		run += atomic_load_explicit(&data->read_run, memory_order_relaxed);
+	else
+		run = 0;
+	run = run < READ_RUN_MAX ? run : READ_RUN_MAX;
+	atomic_store_explicit(&data->read_run, (uint32_t)run, memory_order_relaxed);
+	atomic_store_explicit(&data->read_next, end, memory_order_relaxed);
+}
+
+int data_plan_read(struct engine *engine, struct inode *inode, struct tree *tree,
+		   struct reader *reader, uint64_t ino, uint64_t size, uint64_t offset,
+		   size_t length, struct read_plan *ret)
+{
+	ret->engine = engine;
+	ret->offset = offset;
+	ret->length = 0;
+	ret->count = 0;
+	ret->in_memory = true;
+	if (offset >= size || !length)
+		return 0;
+	uint64_t end = length < size - offset ? offset + length : size;
+	/* Lengths of pieces have 32 bits. */
+	if (end - offset > INT32_MAX)
+		end = offset + INT32_MAX;
+	struct planner planner = {
+		.plan = ret,
+		.tree = tree,
+		.reader = reader,
+		.ino = ino,
+		.position = offset,
+	};
+
+	int error = plan_range(&planner, inode, size, end);
+	if (error < 0) {
+		data_plan_release(ret);
+		return error;
+	}
+	ret->length = planner.position - offset;
+	if (inode)
+		note_read(&inode->data, offset, planner.position);
+	return 0;
+}
+
+void data_plan_release(struct read_plan *plan)
+{
+	for (int i = 0; i < plan->count; i++)
+		buffer_unref(plan->engine->pool, plan->pieces[i].buffer);
+	plan->count = 0;
+	plan->length = 0;
+}
+
+/* ---- filling ---- */
+
+/* A piece from the start of a chunk that is not in the cache: if it is the whole chunk, it goes
+ * where it is wanted without a copy.  -ERANGE: the chunk is longer. */
+static int fill_whole_chunk(struct engine *engine, const struct read_piece *piece, uint8_t *out,
+			    struct errbuf *err)
+{
+	struct chunk_info info;
+	size_t length;
+
+	int error = chunk_info(engine->store, piece->chunk, &info);
+	if (!error && info.raw_length != piece->length)
+		return -ERANGE;
+	if (!error)
+		error = chunk_read(engine->store, piece->chunk, out, piece->length, &length, err);
+	return error == -ENOENT ? -ESTALE : error;
+}
+
+static int fill_chunk(struct engine *engine, const struct read_piece *piece, uint8_t *out,
+		      struct errbuf *err)
+{
+	struct buffer *buffer = chunk_cache_find(engine->cache, piece->chunk);
+
+	if (!buffer && piece->start == 0) {
+		int error = fill_whole_chunk(engine, piece, out, err);
+		if (error != -ERANGE)
+			return error;
+	}
+	if (!buffer) {
+		int error = chunk_cache_get(engine->cache, piece->chunk, &buffer, err);
+		if (error)
+			return error;
+	}
+	int error = 0;
+	if ((uint64_t)piece->start + piece->length > buffer->used)
+		error = err_set(err, -EUCLEAN, "chunk %llu has %zu bytes, an extent wants %llu",
+				(unsigned long long)piece->chunk, buffer->used,
+				(unsigned long long)piece->start + piece->length);
+	else
+		memcpy(out, buffer->data + piece->start, piece->length);
+	buffer_unref(engine->pool, buffer);
+	return error;
+}
+
+int data_fill(struct read_plan *plan, uint8_t *out, struct errbuf *err)
+{
+	for (int i = 0; i < plan->count; i++) {
+		const struct read_piece *piece = &plan->pieces[i];
+		int error = 0;
+		switch (piece->kind) {
+		case PIECE_HOLE:
+			memset(out, 0, piece->length);
+			break;
+		case PIECE_MEMORY:
+			memcpy(out, piece->buffer->data + piece->start, piece->length);
+			break;
+		case PIECE_CHUNK:
+			error = fill_chunk(plan->engine, piece, out, err);
+			break;
+		}
+		if (error)
+			return error;
+		out += piece->length;
+	}
+	return 0;
+}
+
+/* ---- reading ahead ---- */
+
+struct ahead_job {
+	struct job job;
+	struct engine *engine;
+	uint64_t chunk;
+};
+
+/* An error is nobody's business yet: whoever reads the chunk will meet it. */
+static void ahead_run(struct job *job)
+{
+	struct ahead_job *ahead = (struct ahead_job *)job;
+	struct engine *engine = ahead->engine;
+	struct buffer *buffer = NULL;
+
+	if (!chunk_cache_has(engine->cache, ahead->chunk) &&
+	    chunk_cache_get(engine->cache, ahead->chunk, &buffer, NULL) == 0)
+		buffer_unref(engine->pool, buffer);
+	atomic_fetch_sub(&engine->reading_ahead, 1);
+	free(ahead);
+}
+
+void data_read_ahead(struct engine *engine, const uint64_t *chunks, int count)
+{
+	for (int i = 0; i < count; i++) {
+		if (chunk_cache_has(engine->cache, chunks[i]))
+			continue;
+		if (atomic_fetch_add(&engine->reading_ahead, 1) >= READING_AHEAD_MAX) {
+			atomic_fetch_sub(&engine->reading_ahead, 1);
+			return;
+		}
+		struct ahead_job *ahead = malloc(sizeof(*ahead));
+		if (!ahead) {
+			atomic_fetch_sub(&engine->reading_ahead, 1);
+			return;
+		}
+		*ahead = (struct ahead_job){
+			.job = {.run = ahead_run}, .engine = engine, .chunk = chunks[i]};
+		engine_submit(engine, &ahead->job, false);
+	}
+}
+
+void data_read_ahead_after(struct engine *engine, struct inode *inode, struct tree *tree,
+			   struct reader *reader, uint64_t ino, uint64_t end)
+{
+	struct extent extents[EXTENTS_AT_ONCE];
+	uint64_t chunks[EXTENTS_AT_ONCE];
+	int wanted = 0;
+
+	if (!inode || (inode->attr.flags & INODE_INLINE) ||
+	    atomic_load_explicit(&inode->data.read_run, memory_order_relaxed) < AHEAD_RUN)
+		return;
+	int count = extent_map(tree, reader, ino, end, READ_AHEAD, extents, EXTENTS_AT_ONCE);
+	for (int i = 0; i < count; i++)
+		if (!wanted || chunks[wanted - 1] != extents[i].chunk)
+			chunks[wanted++] = extents[i].chunk;
+	data_read_ahead(engine, chunks, wanted);
+}
+
+/* ---- seeking ---- */
+
+static int seek_data(struct inode *inode, struct reader *reader, uint64_t offset,
+		     uint64_t *ret_offset)
+{
+	const struct segment *segment = map_find(&inode->data, offset);
+	uint64_t best = UINT64_MAX, in_tree;
+
+	if (segment)
+		best = segment->offset > offset ? segment->offset : offset;
+	int error = extent_seek_data(head_tree(inode->table->head), reader, inode->ino, offset,
+				     &in_tree);
+	if (error && error != -ENXIO)
+		return error;
+	if (!error && in_tree < best)
+		best = in_tree;
+	if (best >= inode->attr.size)
+		return -ENXIO;
+	*ret_offset = best;
+	return 0;
+}
+
+static int seek_hole(struct inode *inode, struct reader *reader, uint64_t offset,
+		     uint64_t *ret_offset)
+{
+	uint64_t size = inode->attr.size, position = offset;
+
+	while (position < size) {
+		const struct segment *segment = map_find(&inode->data, position);
+		if (segment && segment->offset <= position) {
+			position = segment_end(segment);
+			continue;
+		}
+		uint64_t hole;
+		int error = extent_seek_hole(head_tree(inode->table->head), reader, inode->ino,
+					     position, &hole);
+		if (error)
+			return error;
+		if (hole == position)
+			break;
+		/* The map may go on with data before the extents end, which changes nothing. */
+		position = hole;
+	}
+	*ret_offset = position < size ? position : size;
+	return 0;
+}
+
+int data_seek(struct inode *inode, struct reader *reader, uint64_t offset, int whence,
+	      uint64_t *ret_offset)
+{
+	if (offset >= inode->attr.size)
+		return -ENXIO;
+	if (inode->attr.flags & INODE_INLINE) {
+		*ret_offset = whence == SEEK_DATA ? offset : inode->attr.size;
+		return 0;
+	}
+	if (whence == SEEK_DATA)
+		return seek_data(inode, reader, offset, ret_offset);
+	if (whence == SEEK_HOLE)
+		return seek_hole(inode, reader, offset, ret_offset);
+	return -EINVAL;
+}

@@ -1,0 +1,150 @@
+/* Where a path lies, by the mount table of the kernel. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/service.h"
+
+/* The kernel writes blanks, tabs, newlines, backslashes and '#' as \ooo.  In place. */
+static void unescape(char *text)
+{
+	char *to = text;
+	for (const char *from = text; *from;) {
+		if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' &&
+		    from[2] <= '7' && from[3] >= '0' && from[3] <= '7') {
+			*to++ = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 |
+				       (from[3] - '0'));
+			from += 4;
+		} else {
+			*to++ = *from++;
+		}
+	}
+	*to = '\0';
+}
+
+/* What is needed of a line; points into it. */
+struct mount_line {
+	char *mountpoint;
+	char *type;
+	char *source;
+};
+
+/* id parent major:minor root MOUNTPOINT options [optional fields]… - TYPE SOURCE super-options */
+static bool parse_line(char *line, struct mount_line *ret)
+{
+	char *rest = line, *field;
+	struct mount_line parsed = {0};
+	int number = 0;
+
+	line[strcspn(line, "\n")] = '\0';
+	while ((field = strsep(&rest, " "))) {
+		if (number == 4)
+			parsed.mountpoint = field;
+		if (number > 5 && strcmp(field, "-") == 0)
+			break;
+		number++;
+	}
+	parsed.type = strsep(&rest, " ");
+	parsed.source = strsep(&rest, " ");
+	if (!parsed.mountpoint || !parsed.type || !parsed.source)
+		return false;
+	unescape(parsed.mountpoint);
+	unescape(parsed.source);
+	*ret = parsed;
+	return true;
+}
+
+/* Length of the mount point where it contains `path`, else -1; "/" contains everything. */
+static long covered(const char *mountpoint, const char *path)
+{
+	size_t length = strlen(mountpoint);
+	if (length == 1 && mountpoint[0] == '/')
+		return 0;
+	if (strncmp(mountpoint, path, length) == 0 && (path[length] == '\0' || path[length] == '/'))
+		return (long)length;
+	return -1;
+}
+
+struct found {
+	char *source, *mountpoint; /* owned; NULL where the mount is not one of ours */
+};
+
+static void found_release(struct found *found)
+{
+	free(found->source);
+	free(found->mountpoint);
+	*found = (struct found){0};
+}
+
+/* The mount that `path` (absolute, resolved) lies in: the longest, and of those the last. */
+static int search(FILE *table, const char *path, struct found *found)
+{
+	char *line = NULL;
+	size_t capacity = 0;
+	long best = -1;
+	int error = 0;
+
+	while (!error && getline(&line, &capacity, table) > 0) {
+		struct mount_line parsed;
+		if (!parse_line(line, &parsed))
+			continue;
+		long length = covered(parsed.mountpoint, path);
+		if (length < 0 || length < best)
+			continue;
+		best = length;
+		found_release(found);
+		if (strcmp(parsed.type, "fuse.cairn") != 0)
+			continue;
+		found->source = strdup(parsed.source);
+		found->mountpoint = strdup(parsed.mountpoint);
+		if (!found->source || !found->mountpoint)
+			error = -ENOMEM;
+	}
+	if (!error && ferror(table))
+		error = -EIO;
+	free(line);
+	return error;
+}
+
+/* STORE#WORKSPACE; the last '#' separates, as a store's path may contain some. */
+static int split_source(const char *source, char **ret_store, char **ret_workspace)
+{
+	const char *mark = strrchr(source, '#');
+	if (source[0] != '/' || !mark || mark == source || !mark[1])
+		return -ENOENT;
+	char *store = strndup(source, (size_t)(mark - source));
+	char *workspace = strdup(mark + 1);
+	if (!store || !workspace) {
+		free(store);
+		free(workspace);
+		return -ENOMEM;
+	}
+	*ret_store = store;
+	*ret_workspace = workspace;
+	return 0;
+}
+
+int service_find_mount(const char *path, char **ret_store, char **ret_workspace,
+		       char **ret_mountpoint)
+{
+	struct found found = {0};
+	char *real = realpath(path, NULL);
+	if (!real)
+		return errno == ENOMEM ? -ENOMEM : errno == ENOTDIR ? -ENOENT : -errno;
+	FILE *table = fopen("/proc/self/mountinfo", "re");
+	int error = table ? search(table, real, &found) : -errno;
+	if (table)
+		fclose(table);
+	free(real);
+	if (!error && !found.source)
+		error = -ENOENT;
+	if (!error)
+		error = split_source(found.source, ret_store, ret_workspace);
+	if (!error) {
+		*ret_mountpoint = found.mountpoint;
+		found.mountpoint = NULL;
+	}
+	found_release(&found);
+	return error;
+}

@@ -1,0 +1,423 @@
+/*
+ * What the files of a mount share (internal to fs/).
+ *
+ *   mount.c            life cycle            mount_options.c   the -o list
+ *   unmount.c          taking it away
+ *   dispatch.c         the request loop      deferred.c        what waits: fsync, throttled writes
+ *   nodes.c            node numbers, look-up counts, unlinked files
+ *   scope.c            where a request reads and what it may change
+ *   ops_*.c            the operations        acl.c             POSIX ACL arithmetic
+ *   coherence.c        barrier, freeze       restore.c         restore and invalidation
+ *   users.c            who has files open
+ *
+ * Threads: the dispatcher reads requests and answers what does not wait; the sync thread answers
+ * FSYNC; the throttle thread takes in writes that are over the budget; the engine's workers
+ * answer reads from packs.
+ *
+ * Lock order (outermost first):
+ *   1. mount->restore_lock   one restore at a time
+ *   2. head lock             snapshot/repo.h; covers the tree, hot inodes, handles, aliases
+ *   3. nodes.lock, views.lock, deferred.lock, state_lock: leaves, nothing is taken under them
+ * Replies are sent with no lock held: the kernel may come back at once (with a FORGET), and a
+ * reply to an interrupted request must not be waited for.
+ */
+#ifndef CAIRN_FS_MOUNT_INTERNAL_H
+#define CAIRN_FS_MOUNT_INTERNAL_H
+
+#include <dirent.h>
+#include <fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "fs/buffer.h"
+#include "fs/data.h"
+#include "fs/inode.h"
+#include "fs/log.h"
+#include "fs/mount.h"
+#include "index/reader.h"
+#include "index/util/u64map.h"
+#include "snapshot/dirent.h"
+#include "snapshot/inode.h"
+#include "snapshot/repo.h"
+#include "snapshot/xattr.h"
+
+/*
+ * Node numbers.
+ *
+ *   live tree     epoch (22 bits) | ino (40 bits); the epoch is 0 but for aliases (below)
+ *   .snapshots    NODE_VIEW
+ *   in a point    NODE_VIEW | point id (22 bits) | ino (40 bits)
+ *
+ * Aliases.  With its writeback cache the kernel believes its own size and times of a regular
+ * file for as long as it knows the inode, whatever we answer; and pages that are dirty when a
+ * forced restore comes must not get into the restored file.  So a regular file that a restore
+ * changed gets a new epoch where the kernel knows it: later look-ups return another node number,
+ * the kernel makes a new inode, and all requests on the old number answer ESTALE.
+ */
+#define NODE_VIEW (UINT64_C(1) << 62)
+enum { NODE_INO_BITS = 40, NODE_EPOCH_BITS = 22 };
+#define NODE_INO_MAX ((UINT64_C(1) << NODE_INO_BITS) - 1)
+#define NODE_EPOCH_MAX ((UINT64_C(1) << NODE_EPOCH_BITS) - 1)
+
+#define POINTS_NAME ".snapshots"
+enum { LINK_MAX_COUNT = 65000, REQUEST_MAX = 1 << 20 };
+
+static inline uint64_t node_ino(uint64_t node)
+{
+	return node & NODE_INO_MAX;
+}
+
+static inline uint64_t node_epoch(uint64_t node)
+{
+	return node >> NODE_INO_BITS & NODE_EPOCH_MAX;
+}
+
+static inline bool node_is_view(uint64_t node)
+{
+	return node & NODE_VIEW;
+}
+
+struct nodes {
+	pthread_mutex_t lock;
+	struct u64map known;	/* lock: node -> look-ups that the kernel will forget */
+	struct u64map aliases;	/* head lock: ino -> epoch, where it is not 0 */
+	struct u64map unlinked; /* head lock: ino -> enum unlinked_state, each with a reference */
+	_Atomic size_t unlinked_count;
+};
+
+enum unlinked_state { UNLINKED_FRESH = 1, UNLINKED_RECORDED }; /* has an ORPHAN item */
+
+/* An open file of the live tree; fi->fh points to it. */
+struct handle {
+	struct inode *inode; /* a reference */
+	uint64_t node;	     /* as it was opened */
+	bool writes;
+	struct handle *next, *previous; /* head lock: mount->handles */
+};
+
+/* An open view of a point (points.lock: all but the tree, which is fixed). */
+struct view {
+	uint64_t point;
+	struct tree *tree; /* owned */
+	unsigned users;
+	bool dropped; /* from the table: the last user frees it */
+	struct view *next;
+};
+
+struct points {
+	pthread_mutex_t lock;
+	struct view *views;
+	char **names; /* owned: look-ups below .snapshots that the kernel may have cached */
+	size_t name_count, name_capacity;
+	struct timespec changed;
+};
+
+struct deferred_sync;
+struct deferred_write;
+struct parked_open;
+
+struct deferred {
+	pthread_mutex_t lock;
+	pthread_cond_t sync_wanted, write_wanted;
+	struct deferred_sync *syncs;
+	struct deferred_write *first_write, **last_write;
+	_Atomic size_t writes; /* queued or being taken in */
+	bool stopping;
+	pthread_t sync_thread, write_thread;
+};
+
+/* What waits while a restore is under way. */
+enum hold {
+	HOLD_NOTHING,
+	HOLD_OPENS,	 /* opens for writing, but not those that create */
+	HOLD_EVERYTHING, /* whatever would make a writer */
+};
+
+struct mount {
+	/* Fixed after the start. */
+	struct repo *repo;
+	struct store *store;
+	struct engine *engine;
+	struct buffer_pool *buffers;
+	struct head *head; /* owned reference */
+	struct tree *tree; /* the head's */
+	char *mountpoint;  /* absolute */
+	char *workspace, *fuse_options;
+	bool read_only;
+	struct fuse_session *session;
+	dev_t device;
+
+	struct inode_table inodes;
+	struct nodes nodes;
+	struct points points;
+	struct deferred deferred;
+
+	struct handle *handles;	    /* head lock */
+	uint64_t open_files;	    /* head lock */
+	uint64_t open_for_writing;  /* head lock */
+	enum hold hold;		    /* head lock */
+	struct parked_open *parked; /* head lock */
+	struct change_list
+		*changes;	  /* head lock: where switched() leaves what the kernel must hear */
+	uint32_t releases;	  /* head lock: since the last reap */
+	_Atomic bool draining;	  /* after a restore, the kernel's own updates of times are stale */
+	_Atomic size_t reads_out; /* with workers */
+
+	pthread_mutex_t restore_lock;
+
+	pthread_mutex_t state_lock;
+	pthread_cond_t state_changed;
+	bool ended;		       /* state_lock */
+	void (*on_end)(void *context); /* state_lock */
+	void *on_end_context;	       /* state_lock */
+	pthread_t dispatcher;
+	bool threads_running;
+
+	/* The dispatcher's own. */
+	uint64_t init_unique;
+	uint32_t offered_flags, offered_flags2; /* by the kernel in INIT */
+	bool extended_setxattr;			/* agreed on: SETXATTR carries flags */
+};
+
+/* ---- options (mount_options.c) ---- */
+
+struct parsed_options {
+	bool read_only, allow_other, allow_root;
+	char *passed;  /* owned: what goes to libfuse, each option with a leading comma */
+	char *fsname;  /* owned, may be NULL */
+	char *subtype; /* owned, may be NULL */
+};
+int mount_options_parse(const char *text, struct parsed_options *ret, struct errbuf *err);
+void mount_options_release(struct parsed_options *options);
+
+/* ---- the loop (dispatch.c) ---- */
+
+int dispatch_attach(struct mount *mount); /* takes over the session's I/O */
+void *dispatch_run(void *mount);	  /* the dispatcher thread */
+void dispatch_cut(struct mount *mount);	  /* ends it though the kernel has not let go */
+void mount_finish(struct mount *mount);	  /* its last act: everything is durable (mount.c) */
+int mount_detach(struct mount *mount);	  /* takes it out of the name space (unmount.c) */
+void mount_wait_end(struct mount *mount);
+extern const struct fuse_lowlevel_ops mount_operations;
+
+/* The request that this thread processes, as it came, or NULL (a request that was parked). */
+struct request_frame {
+	struct buffer *buffer;
+	uint32_t setxattr_flags;
+	bool unnamed; /* O_TMPFILE, told to libfuse as CREATE */
+};
+extern _Thread_local struct request_frame request_frame;
+const void *request_argument(void); /* behind the header */
+
+/* Starts a thread with all signals blocked. */
+int thread_start(pthread_t *ret, void *(*run)(void *), void *context);
+
+/* ---- waiting (deferred.c) ---- */
+
+int deferred_start(struct mount *mount);
+void deferred_stop(struct mount *mount); /* answers what is queued, joins */
+/* Takes over the request; `inode` (may be NULL) is referenced meanwhile. */
+void defer_sync(struct mount *mount, fuse_req_t request, struct inode *inode);
+
+/* A WRITE on its way into the data engine. */
+struct write_request {
+	fuse_req_t request;
+	struct handle *handle;
+	uint64_t node;
+	uint64_t offset;
+	size_t start, length; /* in the buffer */
+	bool from_cache;      /* writeback: the kernel keeps the times */
+	bool kill_privileges;
+};
+void defer_write(struct mount *mount, const struct write_request *write, struct buffer *buffer);
+/* 0, or the error for the reply; -EAGAIN: over the budget (ops_data.c) */
+int write_take_in(struct mount *mount, const struct write_request *write, struct buffer *buffer);
+
+/* ---- nodes (nodes.c) ---- */
+
+void nodes_init(struct nodes *nodes);
+void nodes_release(struct nodes *nodes);
+uint64_t node_of(const struct mount *mount, uint64_t ino);	/* head lock */
+bool node_is_current(const struct mount *mount, uint64_t node); /* head lock */
+int node_new_epoch(struct mount *mount, uint64_t ino);		/* head lock, exclusive */
+int node_count_lookup(struct mount *mount, uint64_t node);
+bool node_forget(struct mount *mount, uint64_t node, uint64_t count); /* true: for good */
+bool node_is_known(struct mount *mount, uint64_t node);
+size_t nodes_known(struct mount *mount);
+
+/* Unlinked inodes live until neither a handle, nor a worker, nor the kernel refers to them.
+ * All under the exclusive head lock. */
+int unlinked_reserve(struct mount *mount); /* the next unlinked_add() cannot fail */
+void unlinked_add(struct mount *mount, struct inode *inode);
+int unlinked_remove(struct mount *mount, struct reader *reader, struct inode *inode); /* linked */
+void unlinked_try_delete(struct mount *mount, struct reader *reader, uint64_t ino);
+int unlinked_record(struct mount *mount,
+		    struct reader *reader); /* for a cut; deletes what it can */
+void unlinked_after_switch(struct mount *mount, struct reader *reader);
+void unlinked_delete_all(struct mount *mount); /* at the end */
+int orphans_delete(struct mount *mount);       /* at the start */
+
+/* ---- where a request reads, what it may change (scope.c) ---- */
+
+struct scope {
+	struct mount *mount;
+	struct tree *tree;
+	struct reader *reader;
+	struct view *view; /* NULL: the live tree, under the shared head lock */
+	uint64_t ino;
+};
+int scope_enter(struct mount *mount, uint64_t node, struct scope *ret);
+void scope_leave(struct scope *scope);
+int scope_attributes(struct scope *scope, uint64_t ino, struct inode_attr *ret);
+uint64_t scope_node(const struct scope *scope, uint64_t ino);
+void scope_stat(const struct scope *scope, uint64_t ino, const struct inode_attr *attr,
+		struct stat *ret);
+
+struct change {
+	struct mount *mount;
+	struct tree *tree;
+	struct reader *reader;
+	uint64_t ino;
+	struct timespec now;
+};
+int change_begin(struct mount *mount, uint64_t node, struct change *ret);
+void change_end(struct change *change);
+int change_load(struct change *change, uint64_t ino, struct inode **ret);
+/* mtime and ctime of a directory whose entries changed; `links` is added to nlink. */
+void change_touch_directory(struct change *change, struct inode *directory, int links);
+
+void attr_to_stat(uint64_t st_ino, const struct inode_attr *attr, struct stat *ret);
+/* The same with what is in memory only. */
+void inode_to_stat(const struct inode *inode, struct stat *ret);
+struct timespec time_now(void);
+
+/* ---- replies (scope.c) ---- */
+
+int fs_errno(int error); /* negative, below fs/ -> positive, for the kernel (I6) */
+void reply_error(struct mount *mount, fuse_req_t request, uint64_t node, int error);
+void reply_attr(fuse_req_t request, const struct stat *stat);
+/* After node_count_lookup(), which is undone where the kernel did not take the reply. */
+void reply_counted_entry(struct mount *mount, fuse_req_t request, uint64_t node,
+			 const struct stat *stat);
+void entry_fill(uint64_t node, const struct stat *stat, struct fuse_entry_param *ret);
+/* I6: names the file, and what chunk_read() found. */
+void log_damage(struct mount *mount, uint64_t node, uint64_t offset, const struct errbuf *err);
+
+#define FOREVER 1e9
+
+/* ---- .snapshots (ops_points.c) ---- */
+
+void points_init(struct points *points);
+void points_release(struct points *points);
+int view_open(struct mount *mount, uint64_t point, struct view **ret);
+void view_close(struct mount *mount, struct view *view);
+bool name_is_reserved(uint64_t directory, const char *name);
+void points_lookup_root(struct mount *mount, fuse_req_t request); /* ".snapshots" itself */
+void points_lookup(struct mount *mount, fuse_req_t request, const char *name);
+void points_getattr(struct mount *mount, fuse_req_t request);
+void points_stat(struct mount *mount, struct stat *ret);
+void points_readdir(struct mount *mount, fuse_req_t request, size_t size, off_t offset, bool plus);
+
+/* ---- operations ---- */
+
+void op_lookup(fuse_req_t, fuse_ino_t, const char *);
+void op_mknod(fuse_req_t, fuse_ino_t, const char *, mode_t, dev_t);
+void op_mkdir(fuse_req_t, fuse_ino_t, const char *, mode_t);
+void op_symlink(fuse_req_t, const char *, fuse_ino_t, const char *);
+void op_create(fuse_req_t, fuse_ino_t, const char *, mode_t, struct fuse_file_info *);
+void op_link(fuse_req_t, fuse_ino_t, fuse_ino_t, const char *);
+void op_unlink(fuse_req_t, fuse_ino_t, const char *);
+void op_rmdir(fuse_req_t, fuse_ino_t, const char *);
+void op_rename(fuse_req_t, fuse_ino_t, const char *, fuse_ino_t, const char *, unsigned);
+void op_forget(fuse_req_t, fuse_ino_t, uint64_t);
+void op_forget_multi(fuse_req_t, size_t, struct fuse_forget_data *);
+void op_getattr(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+void op_setattr(fuse_req_t, fuse_ino_t, struct stat *, int, struct fuse_file_info *);
+void op_readlink(fuse_req_t, fuse_ino_t);
+void op_statfs(fuse_req_t, fuse_ino_t);
+void op_open(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+void op_read(fuse_req_t, fuse_ino_t, size_t, off_t, struct fuse_file_info *);
+void op_write(fuse_req_t, fuse_ino_t, const char *, size_t, off_t, struct fuse_file_info *);
+void op_release(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+void op_fsync(fuse_req_t, fuse_ino_t, int, struct fuse_file_info *);
+void op_fsyncdir(fuse_req_t, fuse_ino_t, int, struct fuse_file_info *);
+void op_fallocate(fuse_req_t, fuse_ino_t, int, off_t, off_t, struct fuse_file_info *);
+void op_lseek(fuse_req_t, fuse_ino_t, off_t, int, struct fuse_file_info *);
+void op_copy_file_range(fuse_req_t, fuse_ino_t, off_t, struct fuse_file_info *, fuse_ino_t, off_t,
+			struct fuse_file_info *, size_t, int);
+void op_opendir(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+void op_readdir(fuse_req_t, fuse_ino_t, size_t, off_t, struct fuse_file_info *);
+void op_readdirplus(fuse_req_t, fuse_ino_t, size_t, off_t, struct fuse_file_info *);
+void op_setxattr(fuse_req_t, fuse_ino_t, const char *, const char *, size_t, int);
+void op_getxattr(fuse_req_t, fuse_ino_t, const char *, size_t);
+void op_listxattr(fuse_req_t, fuse_ino_t, size_t);
+void op_removexattr(fuse_req_t, fuse_ino_t, const char *);
+
+/* ---- making files (ops_name.c, ops_open.c) ---- */
+
+struct birth {
+	uint64_t parent;
+	const char *name; /* NULL: no name (O_TMPFILE) */
+	uint32_t mode, umask, uid, gid, rdev;
+	const char *target; /* of a symbolic link */
+	bool hot;	    /* it will be open */
+};
+/* `ret_inode` is NULL where it is not hot. */
+int node_make(struct change *change, const struct birth *birth, uint64_t *ret_ino,
+	      struct inode_attr *ret_attr, struct inode **ret_inode);
+int check_new_name(uint64_t directory, const char *name);
+
+/* Opens that would make a writer wait while a restore is under way. */
+struct open_request {
+	fuse_req_t request;
+	uint64_t node;	  /* of the file, or of the parent */
+	const char *name; /* CREATE; NULL for OPEN and for a file without a name */
+	bool creates;
+	uint32_t mode;
+	bool kill_privileges;
+	struct fuse_file_info info;
+};
+void open_now(struct mount *mount, const struct open_request *open); /* may park it again */
+void parked_release(struct mount *mount, bool creates);		     /* executes those that wait */
+void handle_close(struct mount *mount, struct handle *handle);	     /* exclusive head lock */
+bool handle_is_current(const struct mount *mount, const struct handle *handle); /* head lock */
+
+/* ---- attributes of contents (ops_attr.c) ---- */
+
+/* Exclusive lock: the size is `size` from now on; counters follow, contents beyond it go. */
+int inode_resize(struct change *change, struct inode *inode, uint64_t size);
+/* The size grew by a write that is in the engine already. */
+void inode_grow(struct mount *mount, struct inode *inode, uint64_t size);
+/* A write or truncation by someone without CAP_FSETID. */
+void inode_kill_privileges(struct mount *mount, struct reader *reader, struct inode *inode,
+			   bool set_ids);
+
+/* ---- xattrs and ACLs (ops_xattr.c) ---- */
+
+/* What a new file inherits; sets `mode`. Blobs are malloc'ed, NULL where there is none. */
+struct inherited_acl {
+	uint8_t *access, *fallback; /* system.posix_acl_access, _default */
+	size_t access_length, fallback_length;
+};
+int acl_inherit(struct change *change, struct inode *directory, uint32_t umask, uint32_t *mode,
+		struct inherited_acl *ret);
+void inherited_acl_release(struct inherited_acl *acl);
+int inherited_acl_store(struct change *change, uint64_t ino, const struct inherited_acl *acl);
+int acl_follow_mode(struct change *change, struct inode *inode); /* after chmod */
+
+/* ---- coherence (coherence.c, restore.c) ---- */
+
+extern const struct head_ops mount_head_ops;
+void mount_switched(void *context, uint64_t old_root, uint64_t new_root);
+/* For a message: "pid 12 (psql: data/x), …"; the result is malloc'ed, NULL where nobody is found.
+ */
+char *users_describe(const struct mount_user *users, size_t count);
+/* Processes that use the mount; with `any` also those that only read or stay in it. */
+int users_find(const char *mountpoint, dev_t device, bool any, struct mount_user **ret,
+	       size_t *ret_count);
+
+#endif

@@ -1,0 +1,234 @@
+/* Where a request reads, what it may change, and how it is answered. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "fs/mount_internal.h"
+#include "snapshot/path.h"
+
+/* ---- reading ---- */
+
+static int scope_enter_view(struct mount *mount, uint64_t node, struct scope *ret)
+{
+	int error = view_open(mount, node_epoch(node), &ret->view);
+	if (error)
+		return error;
+	error = reader_acquire(mount->store, &ret->reader);
+	if (error) {
+		view_close(mount, ret->view);
+		return error;
+	}
+	ret->tree = ret->view->tree;
+	return 0;
+}
+
+int scope_enter(struct mount *mount, uint64_t node, struct scope *ret)
+{
+	ret->mount = mount;
+	ret->ino = node_ino(node);
+	if (node_is_view(node))
+		return scope_enter_view(mount, node, ret);
+	ret->view = NULL;
+	ret->tree = mount->tree;
+	head_lock_shared(mount->head);
+	int error = node_is_current(mount, node) ? 0 : -ESTALE;
+	if (!error)
+		error = reader_acquire(mount->store, &ret->reader);
+	if (error)
+		head_unlock(mount->head);
+	return error;
+}
+
+void scope_leave(struct scope *scope)
+{
+	reader_release(scope->reader);
+	if (scope->view)
+		view_close(scope->mount, scope->view);
+	else
+		head_unlock(scope->mount->head);
+}
+
+int scope_attributes(struct scope *scope, uint64_t ino, struct inode_attr *ret)
+{
+	if (scope->view)
+		return inode_get(scope->tree, scope->reader, ino, ret);
+	const struct inode *inode = inode_find(&scope->mount->inodes, ino);
+	if (inode && inode->gone)
+		return -ESTALE;
+	return inode_attributes(&scope->mount->inodes, scope->reader, ino, ret);
+}
+
+uint64_t scope_node(const struct scope *scope, uint64_t ino)
+{
+	if (scope->view)
+		return NODE_VIEW | scope->view->point << NODE_INO_BITS | ino;
+	return node_of(scope->mount, ino);
+}
+
+/* Numbers in a point never equal those of the live files: cp and tar compare them. */
+void scope_stat(const struct scope *scope, uint64_t ino, const struct inode_attr *attr,
+		struct stat *ret)
+{
+	const struct inode *inode = scope->view ? NULL : inode_find(&scope->mount->inodes, ino);
+
+	if (inode)
+		inode_to_stat(inode, ret);
+	else
+		attr_to_stat(scope->view ? scope_node(scope, ino) : ino, attr, ret);
+}
+
+/* ---- changing ---- */
+
+struct timespec time_now(void)
+{
+	struct timespec now;
+
+	/* The clock that the kernel stamps files with, so that the two never run backwards. */
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return now;
+}
+
+int change_begin(struct mount *mount, uint64_t node, struct change *ret)
+{
+	if (node_is_view(node) || mount->read_only)
+		return -EROFS;
+	head_lock(mount->head);
+	int error = node_is_current(mount, node) ? 0 : -ESTALE;
+	if (!error)
+		error = reader_acquire(mount->store, &ret->reader);
+	if (error) {
+		head_unlock(mount->head);
+		return error;
+	}
+	ret->mount = mount;
+	ret->tree = mount->tree;
+	ret->ino = node_ino(node);
+	ret->now = time_now();
+	return 0;
+}
+
+void change_end(struct change *change)
+{
+	reader_release(change->reader);
+	head_unlock(change->mount->head);
+}
+
+int change_load(struct change *change, uint64_t ino, struct inode **ret)
+{
+	int error = inode_load(&change->mount->inodes, change->reader, ino, ret);
+
+	return !error && (*ret)->gone ? -ESTALE : error;
+}
+
+void change_touch_directory(struct change *change, struct inode *directory, int links)
+{
+	directory->attr.nlink += (uint32_t)links;
+	directory->attr.mtime = directory->attr.ctime = change->now;
+	inode_mark_attr_dirty(directory);
+}
+
+/* ---- attributes ---- */
+
+void attr_to_stat(uint64_t st_ino, const struct inode_attr *attr, struct stat *ret)
+{
+	bool directory = S_ISDIR(attr->mode);
+
+	*ret = (struct stat){
+		.st_ino = st_ino,
+		.st_mode = attr->mode,
+		.st_nlink = attr->nlink,
+		.st_uid = attr->uid,
+		.st_gid = attr->gid,
+		.st_rdev = attr->rdev,
+		.st_size = directory ? 4096 : (off_t)attr->size,
+		.st_blksize = 4096,
+		.st_blocks = directory ? 8 : (blkcnt_t)((attr->allocated + 511) / 512),
+		.st_atim = attr->atime,
+		.st_mtim = attr->mtime,
+		.st_ctim = attr->ctime,
+	};
+}
+
+/* What is not yet in extents counts as well: a file with st_blocks 0 would look sparse. */
+void inode_to_stat(const struct inode *inode, struct stat *ret)
+{
+	attr_to_stat(inode->ino, &inode->attr, ret);
+	if (S_ISREG(inode->attr.mode) && inode->data.dirty_bytes)
+		ret->st_blocks += (blkcnt_t)((inode->data.dirty_bytes + 511) / 512);
+}
+
+/* ---- replies ---- */
+
+int fs_errno(int error)
+{
+	switch (error) {
+	case -EBADMSG:
+	case -EUCLEAN:
+		return EIO;
+	default:
+		return -error;
+	}
+}
+
+static char *path_for_message(struct mount *mount, uint64_t node)
+{
+	struct scope scope;
+	char *path;
+
+	if (scope_enter(mount, node, &scope))
+		return NULL;
+	if (path_of_inode(scope.tree, scope.reader, scope.ino, &path))
+		path = NULL;
+	scope_leave(&scope);
+	return path;
+}
+
+void log_damage(struct mount *mount, uint64_t node, uint64_t offset, const struct errbuf *err)
+{
+	char *path = path_for_message(mount, node);
+
+	log_line(LOG_LEVEL_ERROR,
+		 "workspace %s: damaged data in '%s%s' (inode %llu) at offset %llu: %s",
+		 mount->workspace, node_is_view(node) ? POINTS_NAME "/…/" : "",
+		 path ? path : "(no path)", (unsigned long long)node_ino(node),
+		 (unsigned long long)offset,
+		 err && err->text[0] ? err->text : "a checksum does not match");
+	free(path);
+}
+
+void reply_error(struct mount *mount, fuse_req_t request, uint64_t node, int error)
+{
+	if (error == -EBADMSG || error == -EUCLEAN)
+		log_line(LOG_LEVEL_ERROR,
+			 "workspace %s: damaged index met at inode %llu: %s; run 'cairn check'",
+			 mount->workspace, (unsigned long long)node_ino(node),
+			 error == -EBADMSG ? "a checksum does not match"
+					   : "an impossible structure");
+	fuse_reply_err(request, fs_errno(error));
+}
+
+void reply_attr(fuse_req_t request, const struct stat *stat)
+{
+	fuse_reply_attr(request, stat, FOREVER);
+}
+
+void entry_fill(uint64_t node, const struct stat *stat, struct fuse_entry_param *ret)
+{
+	*ret = (struct fuse_entry_param){
+		.ino = node,
+		.attr = *stat,
+		.attr_timeout = FOREVER,
+		.entry_timeout = FOREVER,
+	};
+}
+
+void reply_counted_entry(struct mount *mount, fuse_req_t request, uint64_t node,
+			 const struct stat *stat)
+{
+	struct fuse_entry_param entry;
+
+	entry_fill(node, stat, &entry);
+	if (fuse_reply_entry(request, &entry) == -ENOENT)
+		node_forget(mount, node, 1);
+}

@@ -1,0 +1,189 @@
+/* What the files of the service share (internal to fs/). */
+#ifndef CAIRN_FS_SERVICE_INTERNAL_H
+#define CAIRN_FS_SERVICE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "fs/mount.h"
+#include "fs/service.h"
+#include "index/reader.h"
+#include "snapshot/point.h"
+#include "snapshot/repo.h"
+#include "snapshot/workspace.h"
+
+struct mounts;
+
+struct service {
+	struct repo *repo;	  /* owned, fixed after open */
+	bool read_only;		  /* fixed after open */
+	struct mounts *mounts;	  /* borrowed from the daemon; NULL in a command's own process */
+	_Atomic int commit_error; /* of the daemon's last commit by itself; 0: it worked */
+
+	pthread_mutex_t collect_lock; /* around each collection, dry ones too */
+	pthread_mutex_t lock;	      /* innermost: nothing is taken under it */
+	bool gc_running;	      /* lock: one gc at a time */
+	uint64_t reclaimable;	      /* lock: found by the last marking … */
+	uint64_t reclaimable_commit;  /* lock: … at this commit; UINT64_MAX: unknown */
+};
+
+/* Who asks, and how to talk to him meanwhile.  `progress` and `gone` may be NULL. */
+struct asker {
+	uid_t uid;
+	gid_t gid;
+	bool remote; /* over the socket */
+	service_progress *progress;
+	bool (*gone)(void *context); /* nobody waits for the result any more */
+	void *context;
+};
+
+/* One request on its way through a handler. */
+struct request {
+	struct service *service;
+	const json_t *arguments; /* names and types were checked against the operation's table */
+	const struct asker *asker;
+	const char *by;	   /* the argument, or the asker's name */
+	struct errbuf err; /* for the error's message */
+	json_t *detail;	   /* owned; for the error, NULL: none */
+};
+
+/* Fills `ret` with what goes under "ok" and returns 0, or returns negative errno. */
+typedef int service_handler(struct request *request, json_t **ret);
+
+json_t *service_execute(struct service *service, const json_t *request, const struct asker *asker);
+
+/* ---- arguments (service.c) ---- */
+
+const char *request_text(const struct request *request, const char *name); /* NULL: absent */
+bool request_flag(const struct request *request, const char *name);	   /* absent: false */
+const json_t *request_value(const struct request *request, const char *name);
+/* A path, decoded and malloc'ed; "" where absent. */
+int request_path(const struct request *request, const char *name, char **ret);
+/* The texts of an array, borrowed; free the array itself. NULL, 0 where absent or empty. */
+int request_texts(const struct request *request, const char *name, const char ***ret,
+		  size_t *ret_count);
+/* The workspace that is meant: as named, or by `spec` (may be NULL), or the default. malloc'ed. */
+int request_workspace(struct request *request, const char *spec, char **ret);
+int request_point(struct request *request, const char *name, struct point *ret);
+
+/* ---- handlers ---- */
+
+#define SERVICE_HANDLERS(X)                                                                        \
+	X(ping)                                                                                    \
+	X(mount)                                                                                   \
+	X(umount)                                                                                  \
+	X(sync)                                                                                    \
+	X(status)                                                                                  \
+	X(freeze)                                                                                  \
+	X(restore)                                                                                 \
+	X(log)                                                                                     \
+	X(show)                                                                                    \
+	X(diff)                                                                                    \
+	X(ls)                                                                                      \
+	X(cat)                                                                                     \
+	X(clone)                                                                                   \
+	X(workspace_list)                                                                          \
+	X(workspace_create)                                                                        \
+	X(workspace_rename)                                                                        \
+	X(workspace_delete)                                                                        \
+	X(rename)                                                                                  \
+	X(delete)                                                                                  \
+	X(hold)                                                                                    \
+	X(release)                                                                                 \
+	X(gc)                                                                                      \
+	X(check)
+
+#define SERVICE_DECLARE(name) int service_##name(struct request *request, json_t **ret);
+SERVICE_HANDLERS(SERVICE_DECLARE)
+#undef SERVICE_DECLARE
+
+/* ---- states: what a spec stands for, as immutable trees (service_state.c) ---- */
+
+enum { STATES_MAX = 2 };
+
+struct state {
+	bool is_head;
+	char *workspace;    /* owned; of a head */
+	struct point point; /* of a point */
+	struct tree *tree;  /* owned */
+};
+
+/* All trees are read through the one reader, so that they belong to one commit. */
+struct states {
+	struct service *service;
+	struct state list[STATES_MAX];
+	int count;
+	struct reader *reader; /* owned */
+};
+
+/* Specs of points, or @head (also WORKSPACE@head): then first everything that was written so far is
+ * committed, and that commit is shown. */
+int states_open(struct request *request, const char *const *specs, int count, struct states *ret);
+/* For points only: lets go of an old reader (it holds back the reuse of pages). */
+int states_renew(struct states *states);
+void states_release(struct states *states);
+
+/* ---- mounts of this daemon (service_mounts.c) ---- */
+
+/* A mount that is held here neither stops nor is freed until it is put back. */
+struct mount_slot;
+struct mount *slot_mount(struct mount_slot *slot);
+
+/* The mount of a workspace, or NULL (also in a command's own process).  Where somebody is about
+ * to unmount it, waits for the outcome. */
+struct mount_slot *mounts_take(struct service *service, const char *workspace);
+void mounts_put(struct service *service, struct mount_slot *slot);
+/* All of them, except (unless `wait`) those that are about to stop. */
+int mounts_take_all(struct service *service, bool wait, struct mount_slot ***ret,
+		    size_t *ret_count);
+void mounts_put_all(struct service *service, struct mount_slot **slots, size_t count);
+/* Points of a workspace came, went or have other names. */
+void mounts_points_changed(struct service *service, uint64_t workspace);
+
+/* For the daemon. `wake` is an eventfd that is written to whenever a mount has ended. */
+struct mounts *mounts_new(struct engine *engine, int wake);
+struct mounts *mounts_free(struct mounts *mounts); /* none may be left */
+void mounts_reap(struct mounts *mounts);	   /* frees those that have ended */
+bool mounts_are_empty(struct mounts *mounts);
+/* True where there is none (left) and none on its way; from then on none is accepted. */
+bool mounts_close(struct mounts *mounts);
+/* Unmounts all of them, lazily where they are busy. 0 if none is left. */
+int mounts_stop_all(struct mounts *mounts);
+
+/* ---- JSON (service_json.c) ---- */
+
+json_t *json_text(const char *bytes); /* encoded; NULL gives null */
+json_t *json_text_of(const char *bytes, size_t length);
+json_t *json_time(int64_t ns);
+json_t *json_timespec(const struct timespec *time);
+json_t *json_number(uint64_t number);
+const char *json_file_type(uint32_t mode);
+
+/* The workspaces of a store, for the names in points. */
+struct names {
+	struct workspace *workspaces; /* owned */
+	size_t count;
+};
+int names_load(struct repo *repo, struct names *ret);
+void names_release(struct names *names);
+const char *names_of_workspace(const struct names *names, uint64_t id); /* NULL: unknown */
+
+int point_json(struct repo *repo, const struct names *names, const struct point *point,
+	       json_t **ret);
+/* The same where it is the only one. */
+int point_json_alone(struct repo *repo, const struct point *point, json_t **ret);
+/* Reads the point again first. */
+int point_json_by_id(struct repo *repo, uint64_t id, json_t **ret);
+int workspace_json(struct repo *repo, const struct workspace *workspace, json_t **ret);
+
+/* Takes `json` over: 0, or -ENOMEM where it is NULL. */
+int json_result(json_t *json, json_t **ret);
+
+json_t *service_error_detail(enum service_code code, const char *message, json_t *detail);
+enum service_code service_code_of(int error);
+
+uint64_t service_clock(void); /* monotonic, ns */
+
+#endif
