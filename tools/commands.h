@@ -1,0 +1,40 @@
+/* The functions behind the command table, one file a family (tools/cmd_*.c). */
+#ifndef CAIRN_TOOLS_COMMANDS_H
+#define CAIRN_TOOLS_COMMANDS_H
+
+struct invocation;
+
+int cmd_init(struct invocation *invocation);
+int cmd_status(struct invocation *invocation);
+int cmd_gc(struct invocation *invocation);
+int cmd_check(struct invocation *invocation);
+int cmd_wait_durable(struct invocation *invocation);
+
+int cmd_mount(struct invocation *invocation);
+int cmd_umount(struct invocation *invocation);
+/* `mount.cairn SOURCE MOUNTPOINT [-sfnv] [-o OPTS]`, as mount(8) calls it. */
+int mount_helper(int argc, char **argv);
+
+int cmd_freeze(struct invocation *invocation);
+int cmd_restore(struct invocation *invocation);
+int cmd_log(struct invocation *invocation);
+int cmd_show(struct invocation *invocation);
+int cmd_hold(struct invocation *invocation);
+int cmd_release(struct invocation *invocation);
+int cmd_rename(struct invocation *invocation);
+int cmd_delete(struct invocation *invocation);
+
+int cmd_diff(struct invocation *invocation);
+int cmd_ls(struct invocation *invocation);
+int cmd_cat(struct invocation *invocation);
+
+int cmd_clone(struct invocation *invocation);
+int cmd_workspace_list(struct invocation *invocation);
+int cmd_workspace_create(struct invocation *invocation);
+int cmd_workspace_rename(struct invocation *invocation);
+int cmd_workspace_delete(struct invocation *invocation);
+
+int cmd_help(struct invocation *invocation);
+int cmd_version(struct invocation *invocation);
+
+#endif
