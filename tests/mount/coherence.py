@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Freeze sees every write that returned (I7); restore refuses while files are open for writing, and
+with --force nothing of the abandoned state leaks in; what the kernel had cached is the restored state at once."""
+import errno
+import mmap
+import os
+import sys
+import threading
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import Workspace, check, finish, need_fuse, workdir  # noqa: E402
+
+
+def put(path, data):
+    with open(path, "wb") as out:
+        out.write(data)
+
+
+def get(path):
+    with open(path, "rb") as data:
+        return data.read()
+
+
+def raises(code, action):
+    try:
+        action()
+    except OSError as error:
+        return error.errno == code
+    return False
+
+
+def freeze_sees(one):
+    open_file = open(one.p("streaming"), "wb", buffering=0)
+    open_file.write(b"a" * 3000000)
+    put(one.p("mapped"), b"\0" * 1000000)
+    mapped = open(one.p("mapped"), "r+b")
+    view = mmap.mmap(mapped.fileno(), 0)
+    for at in range(0, 1000000, 4096):
+        view[at] = 77
+    one.cairn("freeze", "seen")
+    check(get(one.p(".snapshots/seen/streaming")) == b"a" * 3000000, "freeze has the bytes of a file that is still open (I7)")
+    frozen = get(one.p(".snapshots/seen/mapped"))
+    check(all(frozen[at] == 77 for at in range(0, 1000000, 4096)), "freeze has what was written through a mapping (I7)")
+    open_file.write(b"later")
+    view[0] = 1
+    view.flush()
+    check(len(get(one.p(".snapshots/seen/streaming"))) == 3000000 and get(one.p(".snapshots/seen/mapped"))[0] == 77,
+          "what comes later does not reach the point")
+    view.close()
+    mapped.close()
+    open_file.close()
+
+
+def writer_order(one):
+    """A writer counts up in one file; each freeze must hold at least what had returned when it began."""
+    put(one.p("counter"), b"%020d" % 0)
+    stop, latest = threading.Event(), [0]
+
+    def count():
+        fd = os.open(one.p("counter"), os.O_WRONLY)
+        number = 0
+        while not stop.is_set():
+            number += 1
+            os.pwrite(fd, b"%020d" % number, 0)
+            latest[0] = number
+        os.close(fd)
+    thread = threading.Thread(target=count)
+    thread.start()
+    good = True
+    for n in range(10):
+        before = latest[0]
+        one.cairn("freeze", "count-%d" % n)
+        after = latest[0] + 1
+        value = int(get(one.p(".snapshots/count-%d/counter" % n)))
+        good = good and before <= value <= after
+    stop.set()
+    thread.join()
+    check(good, "ten freezes under a running writer each hold what had returned, and nothing from after")
+
+
+def touch_in_child(view):
+    """Writes through a mapping whose file is no more: SIGBUS is a right answer, too."""
+    child = os.fork()
+    if not child:
+        try:
+            view[0] = 1
+            view.flush()
+        except OSError:
+            pass
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def restore_refused(one):
+    put(one.p("doc"), b"first")
+    one.cairn("freeze", "doc-first")
+    handle = open(one.p("doc"), "r+b", buffering=0)
+    handle.write(b"SECOND")
+    done = one.cairn("restore", "doc-first", ok=False)
+    check(done.returncode == 3 and str(os.getpid()) in done.stderr, "restore is refused while a file is open for writing, "
+          "and names the process", done.stderr)
+    check(get(one.p("doc")) == b"SECOND", "a refused restore changes nothing")
+    mapped = open(one.p("map2"), "w+b")
+    mapped.write(b"m" * 8192)
+    mapped.flush()
+    view = mmap.mmap(mapped.fileno(), 0)
+    one.cairn("restore", "doc-first", "--force")
+    check(get(one.p("doc")) == b"first", "with --force the restored contents are there at once")
+    check(raises(errno.ESTALE, lambda: (handle.write(b"THIRD"), os.fsync(handle.fileno()))),
+          "the old handle answers ESTALE")
+    touch_in_child(view)
+    check(get(one.p("doc")) == b"first" and not os.path.exists(one.p("map2")), "nothing written later reaches the restored state")
+    with open(one.p("doc"), "r+b") as new:
+        new.write(b"fresh")
+    check(get(one.p("doc")) == b"fresh", "a new handle on the same file works")
+    try:
+        view.close()
+    except OSError:
+        pass
+    for each in (mapped, handle):
+        try:
+            each.close()
+        except OSError:
+            pass
+    one.remount()
+    check(get(one.p("doc")) == b"fresh", "and it is what is durable")
+
+
+def caches_follow(one):
+    os.makedirs(one.p("tree/sub"))
+    for n in range(200):
+        put(one.p("tree/sub/f%d" % n), b"old %d" % n)
+    put(one.p("tree/gone"), b"will be deleted")
+    put(one.p("tree/big"), os.urandom(3000000))
+    big = get(one.p("tree/big"))
+    one.cairn("freeze", "caches")
+    check(not os.path.exists(one.p("tree/later")), "a negative entry is cached")
+    os.unlink(one.p("tree/gone"))
+    put(one.p("tree/later"), b"new")
+    os.rename(one.p("tree/sub/f3"), one.p("tree/sub/moved"))
+    for n in range(10, 60):
+        put(one.p("tree/sub/f%d" % n), b"changed contents")
+    os.chmod(one.p("tree/sub/f5"), 0o600)
+    with open(one.p("tree/big"), "r+b") as out:
+        out.seek(1000000)
+        out.write(b"X" * 100000)
+    get(one.p("tree/big"))
+    os.listdir(one.p("tree/sub"))
+    os.path.exists(one.p("tree/gone"))
+    inside = os.open(one.p("tree/sub"), os.O_RDONLY)
+    reader = open(one.p("tree/big"), "rb")
+    ino = os.stat(one.p("tree/big")).st_ino
+    one.cairn("restore", "caches")
+    check(get(one.p("tree/gone")) == b"will be deleted", "a negative entry is forgotten")
+    check(not os.path.exists(one.p("tree/later")), "an entry that is not in the point is gone")
+    check(sorted(os.listdir(one.p("tree/sub"))) == sorted("f%d" % n for n in range(200)), "the directory lists what the point holds")
+    check(all(get(one.p("tree/sub/f%d" % n)) == b"old %d" % n for n in range(200)), "contents are the point's")
+    check(os.stat(one.p("tree/sub/f5")).st_mode & 0o777 == 0o644, "attributes are the point's")
+    check(get(one.p("tree/big")) == big, "pages of a large file are the point's")
+    check(reader.read() == big, "a file open for reading reads the restored contents")
+    check(os.stat("f7", dir_fd=inside).st_size == 5, "a directory that was open goes on working")
+    check(os.stat(one.p("tree/big")).st_ino == ino, "inode numbers stay")
+    os.close(inside)
+    reader.close()
+
+
+def orphans(one):
+    handle = open(one.p("unlinked"), "w+b", buffering=0)
+    handle.write(b"still here" * 1000)
+    os.unlink(one.p("unlinked"))
+    one.cairn("freeze", "with-orphan")
+    handle.seek(0)
+    check(handle.read() == b"still here" * 1000, "an unlinked open file lives on, also across a freeze")
+    one.kill()
+    try:
+        handle.close()
+    except OSError:
+        pass
+    one.mount()
+    check(not os.path.exists(one.p("unlinked")), "after a crash it is gone")
+    one.umount()
+    one.check_store("and nothing of it is left over")
+    one.mount()
+
+
+def main():
+    need_fuse()
+    one = Workspace(workdir()).mount()
+    for part in (freeze_sees, writer_order, restore_refused, caches_follow, orphans):
+        part(one)
+    one.umount()
+    one.check_store()
+    finish()
+
+
+main()
