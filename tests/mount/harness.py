@@ -125,12 +125,17 @@ class Workspace:
     def daemon_pid(self):
         return self.json("status")["daemon_pid"]
 
-    def kill(self):
-        """kill -9 of the daemon, as a crash would; the dead mount is taken away."""
+    def kill(self, user=None):
+        """kill -9 of the daemon, as a crash would, and of a process that works on the mount (it would go on in
+        the directory below); the dead mount is taken away."""
         pid = self.daemon_pid()
         os.kill(pid, signal.SIGKILL)
         while _alive(pid):
             time.sleep(0.002)
+        if user:
+            os.kill(user, signal.SIGKILL)
+            while _alive(user):
+                time.sleep(0.001)
         subprocess.run(["umount", "-l", self.path], check=False, stderr=subprocess.DEVNULL)
 
     def p(self, *parts):

@@ -30,12 +30,17 @@ def contents(op):
     return random.Random(op["seed"]).randbytes(size)
 
 
+def appended(old, op):
+    """Files stay small, so that a hundred rounds stay quick."""
+    return old[-300000:] + contents(op)
+
+
 def model_apply(state, op):
     kind = op["kind"]
     if kind in ("write", "big"):
         state[op["file"]] = contents(op)
     elif kind == "append":
-        state[op["file"]] = state.get(op["file"], b"") + contents(op)
+        state[op["file"]] = appended(state.get(op["file"], b""), op)
     elif kind == "rename":
         if op["file"] in state and op["file"] != op["other"]:
             state[op["other"]] = state.pop(op["file"])
@@ -53,7 +58,7 @@ def real_apply(top, op):
         data = contents(op)
         if kind == "append" and os.path.exists(path):
             with open(path, "rb") as old:
-                data = old.read() + data
+                data = appended(old.read(), op)
         with open(os.path.join(top, ".tmp"), "wb") as out:
             out.write(data)
         os.rename(os.path.join(top, ".tmp"), path)
@@ -116,7 +121,7 @@ def one_round(one, rng, number, state):
         writer(one, rng_seed, 0, write_end, number % 2 == 0)
     os.close(write_end)
     time.sleep(rng.uniform(0.02, 0.5))
-    one.kill()
+    one.kill(user=child)
     notes = b""
     while True:
         block = os.read(read_end, 65536)

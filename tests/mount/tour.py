@@ -93,8 +93,10 @@ def break_things(top, rng):
     os.link(paths[400], os.path.join(top, "linked"))
     os.symlink("nowhere", os.path.join(top, "dangling"))
     subprocess.run(["setfattr", "-n", "user.note", "-v", "wrong", paths[401]], check=True)
-    with sqlite3.connect(os.path.join(top, "staging.db")) as db:
-        db.execute("update tenancy set rent = 0")
+    db = sqlite3.connect(os.path.join(top, "staging.db"))
+    db.execute("update tenancy set rent = 0")
+    db.commit()
+    db.close()
     with open(os.path.join(top, "extract.csv"), "r+b") as out:
         out.seek(50 * 1000 * 1000)
         out.write(b"oops" * 1000)
@@ -152,8 +154,9 @@ def main():
     except OSError as error:
         check(error.errno == 30, "points cannot be written: EROFS", error)
 
-    one.remount()
     os.unlink(one.p("rescued"))
+    shutil.copystat(plain, one.path)
+    one.remount()
     compare(plain, one.path, "the same after unmounting and mounting again")
     one.umount()
     done = run(CAIRN, "-s", one.store, "cat", "before-load", "staging.db", binary=True)
