@@ -326,7 +326,44 @@ static int check_chunk_data(struct checker *checker, uint64_t id, uint8_t *buffe
 	if (error == -ENOMEM)
 		return error;
 	check_report(checker, "%s", *err.text ? err.text : strerror(-error));
-	return 0;
+	return idset_add(&checker->damaged, id) < 0 ? -ENOMEM : 0;
+}
+
+/* Every workspace and point has its say of which of its files are hit. */
+static int name_damaged_files(struct checker *checker, const struct records *records)
+{
+	int error = 0;
+	for (size_t i = 0; !error && i < records->workspace_count; i++) {
+		set_place(checker, "workspace '%s'", records->workspaces[i].name);
+		error = check_damaged_files(checker, records->workspaces[i].root,
+					    &checker->damaged);
+	}
+	for (size_t i = 0; !error && i < records->point_count; i++) {
+		const struct point *point = &records->points[i];
+		const struct workspace *workspace = find_workspace(records, point->workspace);
+		set_place(checker, "point '%s@%s'", workspace ? workspace->name : "?", point->name);
+		error = check_damaged_files(checker, point->root, &checker->damaged);
+	}
+	return error;
+}
+
+static int check_damage_reach(struct checker *checker)
+{
+	struct records records = {0};
+	int error = reader_acquire(checker->repo->store, &checker->reader);
+	if (error)
+		return error;
+	/* Damaged records have been told. */
+	const struct checker told = *checker;
+	checker->report = NULL;
+	error = read_records(checker, &records);
+	checker->report = told.report;
+	checker->result.errors = told.result.errors;
+	if (!error)
+		error = name_damaged_files(checker, &records);
+	records_release(&records);
+	checker->reader = reader_release(checker->reader);
+	return error;
 }
 
 static int check_data(struct checker *checker, uint64_t done)
@@ -358,11 +395,15 @@ int repo_check(struct repo *repo, bool read_data,
 		.context = context,
 		.nodes = IDSET_INIT,
 		.chunks = IDSET_INIT,
+		.damaged = IDSET_INIT,
 	};
 	uint64_t roots = 0;
 	int error = check_metadata(&checker, &roots);
 	if (!error && read_data)
 		error = check_data(&checker, roots);
+	if (!error && checker.damaged.count)
+		error = check_damage_reach(&checker);
+	idset_release(&checker.damaged);
 	idset_release(&checker.nodes);
 	idset_release(&checker.chunks);
 	free(checker.chunk_list);

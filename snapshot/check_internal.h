@@ -17,6 +17,7 @@ struct checker {
 	char place[640];      /* what is looked at: "workspace 'main'" */
 	struct idset nodes;   /* owned: seen by tree_check() */
 	struct idset chunks;  /* owned: seen in an item */
+	struct idset damaged; /* chunks that do not read */
 	uint64_t *chunk_list; /* owned: the same, to iterate over */
 	size_t chunk_capacity;
 };
@@ -32,5 +33,8 @@ bool check_is_damage(int error);
  * changed_bytes) is a recount, valid where *ret_counted.  Errors: failures of the check itself. */
 int check_tree(struct checker *checker, uint64_t root, struct head_counters *ret_counters,
 	       bool *ret_counted);
+
+/* Reports each file below `root` that needs one of these chunks. */
+int check_damaged_files(struct checker *checker, uint64_t root, const struct idset *damaged);
 
 #endif

@@ -148,7 +148,7 @@ def caches_follow(one):
     os.listdir(one.p("tree/sub"))
     os.path.exists(one.p("tree/gone"))
     inside = os.open(one.p("tree/sub"), os.O_RDONLY)
-    reader = open(one.p("tree/big"), "rb")
+    reader, steady = open(one.p("tree/big"), "rb"), open(one.p("tree/sub/f100"), "rb")
     ino = os.stat(one.p("tree/big")).st_ino
     one.cairn("restore", "caches")
     check(get(one.p("tree/gone")) == b"will be deleted", "a negative entry is forgotten")
@@ -157,11 +157,13 @@ def caches_follow(one):
     check(all(get(one.p("tree/sub/f%d" % n)) == b"old %d" % n for n in range(200)), "contents are the point's")
     check(os.stat(one.p("tree/sub/f5")).st_mode & 0o777 == 0o644, "attributes are the point's")
     check(get(one.p("tree/big")) == big, "pages of a large file are the point's")
-    check(reader.read() == big, "a file open for reading reads the restored contents")
+    check(steady.read() == b"old 100", "a file that is the same at both points stays open")
+    check(raises(errno.ESTALE, reader.read), "one that was open for reading and has changed answers ESTALE")
     check(os.stat("f7", dir_fd=inside).st_size == 5, "a directory that was open goes on working")
     check(os.stat(one.p("tree/big")).st_ino == ino, "inode numbers stay")
     os.close(inside)
     reader.close()
+    steady.close()
 
 
 def orphans(one):
