@@ -102,15 +102,21 @@ static void set_owner(struct change *change, struct inode *inode, const struct s
 				      !(set & FUSE_SET_ATTR_MODE));
 }
 
-static int set_size(struct change *change, struct inode *inode, uint64_t size, bool kill)
+/* `ret_touched`: the size changed, and with it the times. */
+static int set_size(struct change *change, struct inode *inode, uint64_t size, bool kill,
+		    bool *ret_touched)
 {
+	uint64_t before = inode->attr.size;
+
 	if (!S_ISREG(inode->attr.mode))
 		return S_ISDIR(inode->attr.mode) ? -EISDIR : -EINVAL;
 	int error = inode_resize(change, inode, size);
 	if (error)
 		return error;
 	inode_kill_privileges(change->mount, change->reader, inode, kill);
-	inode->attr.mtime = change->now;
+	if (size != before)
+		inode->attr.mtime = change->now;
+	*ret_touched = size != before;
 	return 0;
 }
 
@@ -128,21 +134,27 @@ static void set_times(const struct change *change, struct inode *inode, const st
 	inode->attr.ctime = set & FUSE_SET_ATTR_CTIME ? stat->st_ctim : change->now;
 }
 
-/* The size first: it alone can fail half way. */
+/* The size first: it alone can fail half way.  Truncating to the present size leaves the times
+ * alone: so does the kernel, which believes its own times of regular files. */
 static int set_attributes(struct change *change, struct inode *inode, const struct stat *stat,
 			  int set, bool kill)
 {
+	bool touched = set & ~FUSE_SET_ATTR_SIZE;
 	int error = 0;
 
-	if (set & FUSE_SET_ATTR_SIZE)
-		error = set_size(change, inode, (uint64_t)stat->st_size, kill);
+	if (set & FUSE_SET_ATTR_SIZE) {
+		bool resized;
+		error = set_size(change, inode, (uint64_t)stat->st_size, kill, &resized);
+		touched |= !error && resized;
+	}
 	if (!error && set & FUSE_SET_ATTR_MODE)
 		error = set_mode(change, inode, stat->st_mode);
 	if (error)
 		return error;
 	if (set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
 		set_owner(change, inode, stat, set);
-	set_times(change, inode, stat, set);
+	if (touched)
+		set_times(change, inode, stat, set);
 	inode_mark_attr_dirty(inode);
 	return 0;
 }
