@@ -187,6 +187,7 @@ static void serve(struct serving *serving)
 		}
 		if ((size_t)length < sizeof(struct fuse_in_header))
 			continue;
+		awake_note_request(&mount->awake);
 		process(mount, serving->buffer, (size_t)length);
 		if (atomic_load(&serving->buffer->references) > 1) {
 			buffer_unref(mount->buffers, serving->buffer);

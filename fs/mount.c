@@ -287,15 +287,17 @@ static int start_threads(struct mount *mount, struct errbuf *err)
 {
 	int error = deferred_start(mount);
 	if (!error) {
+		awake_start(&mount->awake);
 		error = thread_start(&mount->dispatcher, dispatch_run, mount);
-		if (error)
+		if (error) {
+			awake_stop(&mount->awake);
 			deferred_stop(mount);
+		}
 	}
 	if (error) {
 		fuse_session_unmount(mount->session);
 		return err_set(err, error, "cannot start a thread: %s", strerror(-error));
 	}
-	mount->threads_running = true;
 	return 0;
 }
 
@@ -372,6 +374,7 @@ static void close_handles(struct mount *mount)
 
 void mount_finish(struct mount *mount)
 {
+	awake_stop(&mount->awake);
 	deferred_stop(mount);
 	while (atomic_load(&mount->reads_out))
 		usleep(1000);

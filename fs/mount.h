@@ -35,7 +35,8 @@ int mount_start(struct repo *repo, struct engine *engine, const struct mount_opt
 		struct mount **ret, struct errbuf *err);
 
 /* Makes everything durable, unmounts, and waits until the kernel has let go.  -EBUSY with the
- * processes that use it named, unless `lazy`.  After success mount_free() it. */
+ * processes that use it named, unless `lazy`: then they have two seconds to leave and are cut off
+ * (-ENOTCONN).  After success mount_free() it. */
 int mount_stop(struct mount *mount, bool lazy, struct errbuf *err);
 /* True once the kernel has let go (also by umount(8) or fusermount3 -u); everything is durable. */
 bool mount_has_ended(struct mount *mount);
@@ -72,7 +73,9 @@ struct mount_restore_result {
 };
 /* -EBUSY where files are open for writing and not `force`: the message names the processes
  * (at most ten, then how many more) and says what to do.  With `force` their handles answer ESTALE
- * from here on and nothing that they write later reaches the restored state. */
+ * from here on and nothing that they write later reaches the restored state.  So do handles for
+ * reading on files that the restore changed (the kernel would go on with the old size and times:
+ * mount_internal.h); those on other files and on directories stay good. */
 int mount_restore(struct mount *mount, const struct point *target, const char *by, bool force,
 		  struct mount_restore_result *ret, struct errbuf *err);
 void mount_restore_result_release(struct mount_restore_result *result);

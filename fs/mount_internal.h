@@ -8,7 +8,7 @@
  *   scope.c            where a request reads and what it may change
  *   ops_*.c            the operations        acl.c             POSIX ACL arithmetic
  *   coherence.c        barrier, freeze       restore.c         restore and invalidation
- *   users.c            who has files open
+ *   users.c            who has files open     awake.c           quick turns with clients
  *
  * Threads: the dispatcher reads requests and answers what does not wait; the sync thread answers
  * FSYNC; the throttle thread takes in writes that are over the budget; the engine's workers
@@ -33,6 +33,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "fs/awake.h"
 #include "fs/buffer.h"
 #include "fs/data.h"
 #include "fs/inode.h"
@@ -175,7 +176,8 @@ struct mount {
 	void (*on_end)(void *context); /* state_lock */
 	void *on_end_context;	       /* state_lock */
 	pthread_t dispatcher;
-	bool threads_running;
+
+	struct awake awake;
 
 	/* The dispatcher's own. */
 	uint64_t init_unique;
