@@ -36,8 +36,13 @@ static int plan(struct read_job *job, struct scope *scope, struct inode *inode, 
 		job->plan.in_memory = true;
 		return 0;
 	}
-	return data_plan_read(job->mount->engine, inode, scope->tree, scope->reader, scope->ino,
-			      size, job->offset + job->done, job->wanted - job->done, &job->plan);
+	int error =
+		data_plan_read(job->mount->engine, inode, scope->tree, scope->reader, scope->ino,
+			       size, job->offset + job->done, job->wanted - job->done, &job->plan);
+	if (!error && inode)
+		data_read_ahead_after(job->mount->engine, inode, scope->tree, scope->reader,
+				      scope->ino, job->offset + job->done + job->plan.length);
+	return error;
 }
 
 static int plan_live(struct read_job *job, struct scope *scope)
