@@ -9,11 +9,8 @@
 #include <unistd.h>
 
 /* Address space only: LMDB's file grows as pages are used. */
-#ifdef __SANITIZE_THREAD__ /* leaves less address space */
-#define MAP_SIZE ((size_t)1 << 35)
-#else
 #define MAP_SIZE ((size_t)1 << 40)
-#endif
+#define MAP_SIZE_MIN ((size_t)1 << 30)
 
 enum { MAX_READERS = 512, MAX_DBS = 16, UUID_LENGTH = 36, SMALLEST_FILE = 2 * 512 };
 
@@ -87,14 +84,14 @@ static int open_tables(struct env *env, unsigned txn_flags, unsigned create)
  * id, against 65 to 90 us without; 70 to 100 us at random either way, because the kernel stops
  * reading around where that keeps missing.
  */
-static int make_env(const char *path, unsigned flags, MDB_env **ret)
+static int make_env_of(const char *path, unsigned flags, size_t map_size, MDB_env **ret)
 {
 	MDB_env *mdb;
 	int code = mdb_env_create(&mdb);
 
 	if (code)
 		return from_mdb(code);
-	if (!(code = mdb_env_set_mapsize(mdb, MAP_SIZE)) &&
+	if (!(code = mdb_env_set_mapsize(mdb, map_size)) &&
 	    !(code = mdb_env_set_maxreaders(mdb, MAX_READERS)) &&
 	    !(code = mdb_env_set_maxdbs(mdb, MAX_DBS)))
 		code = mdb_env_open(mdb, path, MDB_NOTLS | flags, 0600);
@@ -104,6 +101,19 @@ static int make_env(const char *path, unsigned flags, MDB_env **ret)
 	}
 	*ret = mdb;
 	return 0;
+}
+
+/* Where the address space is limited (ulimit -v, valgrind) the map is as large as it may be. */
+static int make_env(const char *path, unsigned flags, MDB_env **ret)
+{
+	size_t size = MAP_SIZE;
+	int r = make_env_of(path, flags, size, ret);
+
+	while (r == -ENOMEM && size / 4 >= MAP_SIZE_MIN) {
+		size /= 4;
+		r = make_env_of(path, flags, size, ret);
+	}
+	return r;
 }
 
 /* LMDB would take a missing or empty file for a new environment. */

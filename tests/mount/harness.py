@@ -4,6 +4,7 @@ A test is a program.  It prints one line a check and ends with finish(): exit co
 check failed, 77 (skipped) where this machine cannot mount.
 """
 import atexit
+import glob
 import json
 import os
 import random
@@ -41,6 +42,9 @@ def check(ok, what, detail=""):
 
 
 def finish():
+    for report in glob.glob(_state.get("reports", "/nowhere") + ".*"):
+        with open(report) as text:
+            check(False, "no sanitizer complains", text.read())
     print("%d checks, %d failed" % (_state["checks"], _state["failed"]), flush=True)
     sys.exit(1 if _state["failed"] or not _state["checks"] else 0)
 
@@ -55,6 +59,10 @@ def seed():
 def workdir():
     base = tempfile.mkdtemp(prefix="cairn-test.", dir=os.environ.get("TMPDIR") or "/var/tmp")
     atexit.register(_cleanup, base)
+    # A daemon's stderr goes nowhere: what a sanitizer finds there is collected in files.
+    _state["reports"] = os.path.join(base, "sanitizer")
+    for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
+        os.environ[name] = os.environ.get(name, "") + ":log_path=" + _state["reports"]
     return base
 
 
