@@ -126,11 +126,11 @@ static void set_times(const struct change *change, struct inode *inode, const st
 	if (set & FUSE_SET_ATTR_ATIME_NOW)
 		inode->attr.atime = change->now;
 	else if (set & FUSE_SET_ATTR_ATIME)
-		inode->attr.atime = stat->st_atim;
+		inode->attr.atime = inode_clamp_time(stat->st_atim);
 	if (set & FUSE_SET_ATTR_MTIME_NOW)
 		inode->attr.mtime = change->now;
 	else if (set & FUSE_SET_ATTR_MTIME)
-		inode->attr.mtime = stat->st_mtim;
+		inode->attr.mtime = inode_clamp_time(stat->st_mtim);
 	inode->attr.ctime = set & FUSE_SET_ATTR_CTIME ? stat->st_ctim : change->now;
 }
 

@@ -1,44 +1,62 @@
 #include "snapshot/inode.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/stat.h>
 
 #include "index/util/bytes.h"
 
-/* (ino, INODE, 0); little endian: index/FORMAT.md, "INODE". */
-enum {
-	AT_MODE = 0,
-	AT_NLINK = 4,
-	AT_UID = 8,
-	AT_GID = 12,
-	AT_RDEV = 16,
-	AT_FLAGS = 20,
-	AT_SIZE = 24,
-	AT_ALLOCATED = 32,
-	AT_ATIME = 40, /* four times, TIME_SIZE bytes each */
-	AT_MTIME = 52,
-	AT_CTIME = 64,
-	AT_BTIME = 76,
-	TIME_SIZE = 12, /* s64 seconds, u32 nanoseconds */
+/*
+ * (ino, INODE, 0): two bytes that say which fields follow, the mode, then those fields, little
+ * endian (index/FORMAT.md, "INODE").  What most files have alike is left out: with 88 fixed bytes
+ * these items were half of a tree.
+ */
+enum inode_field {
+	FIELD_NLINK = 1 << 0,	  /* 4 bytes; else 1 */
+	FIELD_UID = 1 << 1,	  /* 4; else 0 */
+	FIELD_GID = 1 << 2,	  /* 4; else as the owner */
+	FIELD_RDEV = 1 << 3,	  /* 4; else 0 */
+	FIELD_SIZE_32 = 1 << 4,	  /* 4; else 0, or */
+	FIELD_SIZE_64 = 1 << 5,	  /* 8 */
+	FIELD_ALLOCATED = 1 << 6, /* 8; else as the size */
+	FIELD_ATIME = 1 << 7,	  /* 8; else as the modification time, which is always there */
+	FIELD_CTIME = 1 << 8,	  /* 8; else likewise */
+	FIELD_BTIME = 1 << 9,	  /* 8; else as the change time */
+	FIELDS_KNOWN = (1 << 10) - 1,
+	FLAGS_SHIFT = 12, /* enum inode_flags above it */
 	INODE_FLAGS_KNOWN = INODE_HAS_XATTRS | INODE_INLINE,
 };
 
-_Static_assert(AT_BTIME + TIME_SIZE == INODE_ITEM_SIZE, "INODE items are 88 bytes");
-_Static_assert(AT_ALLOCATED + 8 == AT_ATIME, "times follow the numbers");
+_Static_assert(2 + 2 + 4 * 4 + 8 + 8 + 4 * 8 == INODE_ITEM_MAX, "all fields at their longest");
+_Static_assert(INODE_FLAGS_KNOWN << FLAGS_SHIFT <= UINT16_MAX, "the flags fit");
 
-static void put_time(uint8_t *bytes, const struct timespec *time)
+/* A time is 64 bits: 34 of seconds since 1901-12-13 20:45:52 UTC, 30 of nanoseconds. */
+enum { NANOSECOND_BITS = 30 };
+static const int64_t time_first = INT32_MIN;
+static const int64_t time_last = ((int64_t)1 << 34) - 1 + INT32_MIN;
+
+struct timespec inode_clamp_time(struct timespec time)
 {
-	put_le64(bytes, (uint64_t)(int64_t)time->tv_sec);
-	put_le32(bytes + 8, (uint32_t)time->tv_nsec);
+	if (time.tv_sec < time_first)
+		return (struct timespec){time_first, 0};
+	if (time.tv_sec > time_last)
+		return (struct timespec){time_last, 0};
+	return time;
 }
 
-static int get_time(const uint8_t *bytes, struct timespec *ret)
+static uint64_t time_pack(struct timespec time)
 {
-	uint32_t nanoseconds = get_le32(bytes + 8);
+	time = inode_clamp_time(time);
+	return (uint64_t)(time.tv_sec - time_first) << NANOSECOND_BITS | (uint64_t)time.tv_nsec;
+}
+
+static int time_unpack(uint64_t packed, struct timespec *ret)
+{
+	uint64_t nanoseconds = packed & (((uint64_t)1 << NANOSECOND_BITS) - 1);
 
 	if (nanoseconds > 999999999)
 		return -EUCLEAN;
-	ret->tv_sec = (time_t)(int64_t)get_le64(bytes);
+	ret->tv_sec = (time_t)((int64_t)(packed >> NANOSECOND_BITS) + time_first);
 	ret->tv_nsec = (long)nanoseconds;
 	return 0;
 }
@@ -61,41 +79,113 @@ static int check_mode(uint32_t mode)
 	}
 }
 
-void inode_encode(const struct inode_attr *attr, uint8_t ret[INODE_ITEM_SIZE])
+/* Writing and reading fields one behind the other. */
+struct field_writer {
+	uint8_t *at;
+	unsigned fields;
+};
+
+static void write_32(struct field_writer *writer, enum inode_field field, bool needed,
+		     uint32_t number)
 {
-	put_le32(ret + AT_MODE, attr->mode);
-	put_le32(ret + AT_NLINK, attr->nlink);
-	put_le32(ret + AT_UID, attr->uid);
-	put_le32(ret + AT_GID, attr->gid);
-	put_le32(ret + AT_RDEV, attr->rdev);
-	put_le32(ret + AT_FLAGS, attr->flags);
-	put_le64(ret + AT_SIZE, attr->size);
-	put_le64(ret + AT_ALLOCATED, attr->allocated);
-	put_time(ret + AT_ATIME, &attr->atime);
-	put_time(ret + AT_MTIME, &attr->mtime);
-	put_time(ret + AT_CTIME, &attr->ctime);
-	put_time(ret + AT_BTIME, &attr->btime);
+	if (!needed)
+		return;
+	writer->fields |= field;
+	put_le32(writer->at, number);
+	writer->at += 4;
+}
+
+static void write_64(struct field_writer *writer, enum inode_field field, bool needed,
+		     uint64_t number)
+{
+	if (!needed)
+		return;
+	writer->fields |= field;
+	put_le64(writer->at, number);
+	writer->at += 8;
+}
+
+size_t inode_encode(const struct inode_attr *attr, uint8_t ret[INODE_ITEM_MAX])
+{
+	struct field_writer writer = {ret + 4, attr->flags << FLAGS_SHIFT};
+	uint64_t mtime = time_pack(attr->mtime), ctime = time_pack(attr->ctime);
+	uint64_t atime = time_pack(attr->atime), btime = time_pack(attr->btime);
+
+	put_le16(ret + 2, (uint16_t)attr->mode);
+	write_32(&writer, FIELD_NLINK, attr->nlink != 1, attr->nlink);
+	write_32(&writer, FIELD_UID, attr->uid != 0, attr->uid);
+	write_32(&writer, FIELD_GID, attr->gid != attr->uid, attr->gid);
+	write_32(&writer, FIELD_RDEV, attr->rdev != 0, attr->rdev);
+	write_32(&writer, FIELD_SIZE_32, attr->size && attr->size <= UINT32_MAX,
+		 (uint32_t)attr->size);
+	write_64(&writer, FIELD_SIZE_64, attr->size > UINT32_MAX, attr->size);
+	write_64(&writer, FIELD_ALLOCATED, attr->allocated != attr->size, attr->allocated);
+	write_64(&writer, 0, true, mtime);
+	write_64(&writer, FIELD_ATIME, atime != mtime, atime);
+	write_64(&writer, FIELD_CTIME, ctime != mtime, ctime);
+	write_64(&writer, FIELD_BTIME, btime != ctime, btime);
+	put_le16(ret, (uint16_t)writer.fields);
+	return (size_t)(writer.at - ret);
+}
+
+struct field_reader {
+	const uint8_t *at, *end;
+	unsigned fields;
+	bool overrun;
+};
+
+static uint64_t read_field(struct field_reader *reader, bool there, unsigned bytes,
+			   uint64_t otherwise)
+{
+	if (!there)
+		return otherwise;
+	if ((size_t)(reader->end - reader->at) < bytes) {
+		reader->overrun = true;
+		return 0;
+	}
+	reader->at += bytes;
+	return bytes == 4 ? get_le32(reader->at - 4) : get_le64(reader->at - 8);
+}
+
+static bool has(const struct field_reader *reader, unsigned field)
+{
+	return (reader->fields & field) != 0;
+}
+
+static int read_times(struct field_reader *reader, struct inode_attr *attr)
+{
+	uint64_t mtime = read_field(reader, true, 8, 0);
+	uint64_t atime = read_field(reader, has(reader, FIELD_ATIME), 8, mtime);
+	uint64_t ctime = read_field(reader, has(reader, FIELD_CTIME), 8, mtime);
+	uint64_t btime = read_field(reader, has(reader, FIELD_BTIME), 8, ctime);
+
+	if (time_unpack(mtime, &attr->mtime) || time_unpack(atime, &attr->atime) ||
+	    time_unpack(ctime, &attr->ctime) || time_unpack(btime, &attr->btime))
+		return -EUCLEAN;
+	return 0;
 }
 
 int inode_decode(const uint8_t *bytes, size_t length, struct inode_attr *ret)
 {
 	struct inode_attr attr;
 
-	if (length != INODE_ITEM_SIZE)
+	if (length < 4)
 		return -EUCLEAN;
-	attr.mode = get_le32(bytes + AT_MODE);
-	attr.nlink = get_le32(bytes + AT_NLINK);
-	attr.uid = get_le32(bytes + AT_UID);
-	attr.gid = get_le32(bytes + AT_GID);
-	attr.rdev = get_le32(bytes + AT_RDEV);
-	attr.flags = get_le32(bytes + AT_FLAGS);
-	attr.size = get_le64(bytes + AT_SIZE);
-	attr.allocated = get_le64(bytes + AT_ALLOCATED);
-	if (check_mode(attr.mode) || attr.flags & ~(uint32_t)INODE_FLAGS_KNOWN ||
+	struct field_reader reader = {bytes + 4, bytes + length, get_le16(bytes), false};
+	attr.mode = get_le16(bytes + 2);
+	attr.flags = reader.fields >> FLAGS_SHIFT;
+	attr.nlink = (uint32_t)read_field(&reader, has(&reader, FIELD_NLINK), 4, 1);
+	attr.uid = (uint32_t)read_field(&reader, has(&reader, FIELD_UID), 4, 0);
+	attr.gid = (uint32_t)read_field(&reader, has(&reader, FIELD_GID), 4, attr.uid);
+	attr.rdev = (uint32_t)read_field(&reader, has(&reader, FIELD_RDEV), 4, 0);
+	attr.size = read_field(&reader, has(&reader, FIELD_SIZE_32), 4, 0);
+	attr.size = read_field(&reader, has(&reader, FIELD_SIZE_64), 8, attr.size);
+	attr.allocated = read_field(&reader, has(&reader, FIELD_ALLOCATED), 8, attr.size);
+	if (read_times(&reader, &attr) || reader.overrun || reader.at != reader.end)
+		return -EUCLEAN;
+	if (reader.fields & ~(FIELDS_KNOWN | (unsigned)INODE_FLAGS_KNOWN << FLAGS_SHIFT) ||
+	    (has(&reader, FIELD_SIZE_32) && has(&reader, FIELD_SIZE_64)) || check_mode(attr.mode) ||
 	    attr.size > INT64_MAX || attr.allocated > INT64_MAX)
-		return -EUCLEAN;
-	if (get_time(bytes + AT_ATIME, &attr.atime) || get_time(bytes + AT_MTIME, &attr.mtime) ||
-	    get_time(bytes + AT_CTIME, &attr.ctime) || get_time(bytes + AT_BTIME, &attr.btime))
 		return -EUCLEAN;
 	*ret = attr;
 	return 0;
@@ -115,10 +205,10 @@ int inode_get(struct tree *tree, struct reader *reader, uint64_t ino, struct ino
 int inode_put(struct tree *tree, struct reader *reader, uint64_t ino, const struct inode_attr *attr)
 {
 	const struct tree_key key = {ino, ITEM_INODE, 0};
-	uint8_t value[INODE_ITEM_SIZE];
+	uint8_t value[INODE_ITEM_MAX];
 
-	inode_encode(attr, value);
-	return tree_put(tree, reader, &key, value, sizeof(value));
+	size_t length = inode_encode(attr, value);
+	return tree_put(tree, reader, &key, value, length);
 }
 
 static int delete_types(struct tree *tree, struct reader *reader, uint64_t ino,

@@ -32,10 +32,14 @@ struct inode_attr {
 	struct timespec atime, mtime, ctime, btime;
 };
 
-enum { INODE_ITEM_SIZE = 88 }; /* on disk; see index/FORMAT.md */
+enum { INODE_ITEM_MAX = 68 }; /* on disk, at the longest; see index/FORMAT.md */
 
-void inode_encode(const struct inode_attr *attr, uint8_t ret[INODE_ITEM_SIZE]);
+/* Returns the length.  Times outside of 1901 to 2446 are clamped. */
+size_t inode_encode(const struct inode_attr *attr, uint8_t ret[INODE_ITEM_MAX]);
 int inode_decode(const uint8_t *bytes, size_t length, struct inode_attr *ret); /* -EUCLEAN */
+
+/* The nearest time that can be stored (as ext4: 1901-12-13 to 2446-05-10). */
+struct timespec inode_clamp_time(struct timespec time);
 
 int inode_get(struct tree *tree, struct reader *reader, uint64_t ino, struct inode_attr *ret);
 int inode_put(struct tree *tree, struct reader *reader, uint64_t ino,

@@ -39,69 +39,117 @@ enum { EXAMPLE_INO = 0x14, EXAMPLE_DIRECTORY = 0x11 };
 
 static void check_same_attr(const struct inode_attr *a, const struct inode_attr *b)
 {
-	uint8_t a_bytes[INODE_ITEM_SIZE], b_bytes[INODE_ITEM_SIZE];
+	uint8_t a_bytes[INODE_ITEM_MAX] = {0}, b_bytes[INODE_ITEM_MAX] = {0};
 
-	inode_encode(a, a_bytes);
-	inode_encode(b, b_bytes);
-	assert_memory_equal(a_bytes, b_bytes, INODE_ITEM_SIZE);
+	assert_int_equal(inode_encode(a, a_bytes), inode_encode(b, b_bytes));
+	assert_memory_equal(a_bytes, b_bytes, INODE_ITEM_MAX);
 }
 
+static void check_same_time(struct timespec a, struct timespec b)
+{
+	assert_int_equal(a.tv_sec, b.tv_sec);
+	assert_int_equal(a.tv_nsec, b.tv_nsec);
+}
+
+/* Field by field: what the decoder makes of the encoder's bytes. */
+static void check_round_trip(const struct inode_attr *attr)
+{
+	uint8_t bytes[INODE_ITEM_MAX];
+	struct inode_attr back;
+	size_t length = inode_encode(attr, bytes);
+
+	assert_in_range(length, 12, INODE_ITEM_MAX);
+	assert_int_equal(inode_decode(bytes, length, &back), 0);
+	assert_int_equal(back.mode, attr->mode);
+	assert_int_equal(back.nlink, attr->nlink);
+	assert_int_equal(back.uid, attr->uid);
+	assert_int_equal(back.gid, attr->gid);
+	assert_int_equal(back.rdev, attr->rdev);
+	assert_int_equal(back.flags, attr->flags);
+	assert_int_equal(back.size, attr->size);
+	assert_int_equal(back.allocated, attr->allocated);
+	check_same_time(back.atime, attr->atime);
+	check_same_time(back.mtime, attr->mtime);
+	check_same_time(back.ctime, attr->ctime);
+	check_same_time(back.btime, attr->btime);
+	for (size_t less = 0; less < length; less++)
+		assert_int_equal(inode_decode(bytes, less, &back), -EUCLEAN);
+}
+
+/* Every combination of fields that are there or left out. */
 static void test_inode_round_trip(void **state)
 {
 	static const mode_t types[] = {S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR,
 				       S_IFBLK, S_IFIFO, S_IFSOCK};
-	struct inode_attr attr = example;
-	struct inode_attr back;
-	uint8_t bytes[INODE_ITEM_SIZE];
+	static const uint64_t sizes[] = {0, 1, UINT32_MAX, (uint64_t)UINT32_MAX + 1, INT64_MAX};
+	const struct timespec now = {1763802000, 999999999};
+	const struct timespec times[] = {now, {INT32_MIN, 0}, {15032385535, 1}, {4102444800, 5}};
 
 	(void)state;
-	attr.size = INT64_MAX;
-	attr.rdev = UINT32_MAX;
-	attr.atime = (struct timespec){INT64_MIN, 999999999};
-	attr.mtime = (struct timespec){INT64_MAX, 0};
-	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-		attr.mode = types[i] | 07777;
-		inode_encode(&attr, bytes);
-		assert_int_equal(inode_decode(bytes, sizeof(bytes), &back), 0);
-		assert_int_equal(back.mode, attr.mode);
-		assert_int_equal(back.size, attr.size);
-		assert_int_equal(back.rdev, attr.rdev);
-		assert_int_equal(back.atime.tv_sec, INT64_MIN);
-		assert_int_equal(back.mtime.tv_sec, INT64_MAX);
-		assert_int_equal(back.btime.tv_sec, -1);
-		check_same_attr(&attr, &back);
+	for (unsigned fields = 0; fields < 1 << 10; fields++) {
+		struct inode_attr attr = {
+			.mode = types[fields % 7] | (fields % 2 ? 07777 : 0644),
+			.nlink = fields & 1 ? fields : 1,
+			.uid = fields & 2 ? UINT32_MAX : 0,
+			.flags = fields & 3,
+			.rdev = fields & 8 ? UINT32_MAX : 0,
+			.size = sizes[fields % 5],
+			.mtime = times[fields % 4],
+		};
+		attr.gid = fields & 4 ? 77 : attr.uid;
+		attr.allocated = fields & 64 ? 512 : attr.size;
+		attr.atime = fields & 128 ? now : attr.mtime;
+		attr.ctime = fields & 256 ? times[fields % 3] : attr.mtime;
+		attr.btime = fields & 512 ? (struct timespec){-1, 0} : attr.ctime;
+		check_round_trip(&attr);
 	}
+}
+
+/* As on ext4: what no time can be becomes the nearest that one can. */
+static void test_inode_clamped_times(void **state)
+{
+	uint8_t bytes[INODE_ITEM_MAX];
+	struct inode_attr attr = example, back;
+
+	(void)state;
+	attr.atime = (struct timespec){INT64_MIN, 999999999};
+	attr.mtime = (struct timespec){INT64_MAX, 5};
+	assert_int_equal(inode_decode(bytes, inode_encode(&attr, bytes), &back), 0);
+	assert_int_equal(back.atime.tv_sec, INT32_MIN);
+	assert_int_equal(back.mtime.tv_sec, 15032385535); /* 2446-05-10 22:38:55 */
+	check_same_time(inode_clamp_time(attr.atime), back.atime);
+	check_same_time(inode_clamp_time(attr.mtime), back.mtime);
+	check_same_time(inode_clamp_time(example.ctime), example.ctime);
 }
 
 static void refuse(size_t at, uint8_t value)
 {
-	uint8_t bytes[INODE_ITEM_SIZE];
+	uint8_t bytes[INODE_ITEM_MAX];
 	struct inode_attr untouched = example;
+	size_t length = inode_encode(&example, bytes);
 
-	inode_encode(&example, bytes);
 	bytes[at] = value;
-	assert_int_equal(inode_decode(bytes, sizeof(bytes), &untouched), -EUCLEAN);
+	assert_int_equal(inode_decode(bytes, length, &untouched), -EUCLEAN);
 	check_same_attr(&untouched, &example);
 }
 
 static void test_inode_damage(void **state)
 {
-	uint8_t bytes[INODE_ITEM_SIZE + 1] = {0};
+	uint8_t bytes[INODE_ITEM_MAX + 1] = {0};
 	struct inode_attr attr;
 
 	(void)state;
-	inode_encode(&example, bytes);
-	assert_int_equal(inode_decode(bytes, INODE_ITEM_SIZE, &attr), 0);
-	assert_int_equal(inode_decode(bytes, INODE_ITEM_SIZE - 1, &attr), -EUCLEAN);
-	assert_int_equal(inode_decode(bytes, INODE_ITEM_SIZE + 1, &attr), -EUCLEAN);
-	assert_int_equal(inode_decode(bytes, 0, &attr), -EUCLEAN);
-	refuse(1, 0x01);  /* no type of file */
-	refuse(2, 0x01);  /* mode beyond 16 bits */
-	refuse(20, 0x80); /* unknown flag */
-	refuse(31, 0x80); /* negative size */
-	refuse(39, 0x80);
-	for (size_t time = 40; time < INODE_ITEM_SIZE; time += 12)
-		refuse(time + 11, 0x40); /* a thousand million nanoseconds */
+	size_t length = inode_encode(&example, bytes);
+	assert_int_equal(inode_decode(bytes, length, &attr), 0);
+	assert_int_equal(inode_decode(bytes, length + 1, &attr), -EUCLEAN);
+	refuse(0, bytes[0] ^ 0x01); /* a field less */
+	refuse(0, bytes[0] | 0x20); /* both sizes */
+	refuse(1, bytes[1] | 0x04); /* unknown field */
+	refuse(1, bytes[1] | 0x80); /* unknown flag */
+	refuse(3, 0x01);	    /* no type of file */
+	refuse(27, 0x80);	    /* negative allocation */
+	for (size_t time = 28; time < length; time += 8)
+		refuse(time + 3, bytes[time + 3] | 0x3f); /* a thousand million nanoseconds */
 }
 
 static void test_inode_delete(void **state)
@@ -433,10 +481,10 @@ static void test_format_document(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_inode_round_trip), cmocka_unit_test(test_inode_damage),
-		cmocka_unit_test(test_inode_delete),	 cmocka_unit_test(test_orphans),
-		cmocka_unit_test(test_xattr_model),	 cmocka_unit_test(test_xattr_limits),
-		cmocka_unit_test(test_format_document),
+		cmocka_unit_test(test_inode_round_trip), cmocka_unit_test(test_inode_clamped_times),
+		cmocka_unit_test(test_inode_damage),	 cmocka_unit_test(test_inode_delete),
+		cmocka_unit_test(test_orphans),		 cmocka_unit_test(test_xattr_model),
+		cmocka_unit_test(test_xattr_limits),	 cmocka_unit_test(test_format_document),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
