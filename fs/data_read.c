@@ -126,7 +126,7 @@ static int plan_inline(struct planner *planner, uint64_t end)
 
 static int plan_range(struct planner *planner, struct inode *inode, uint64_t size, uint64_t end)
 {
-	bool may_be_inline = inode ? (inode->attr.flags & INODE_INLINE) != 0 : size <= INLINE_MAX;
+	bool may_be_inline = inode ? (inode->attr.flags & INODE_INLINE) != 0 : size <= SYMLINK_MAX;
 
 	if (may_be_inline) {
 		int error = plan_inline(planner, end);

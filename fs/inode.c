@@ -38,7 +38,7 @@ void inode_table_release(struct inode_table *table)
 	for (struct u64map_entry *entry; (entry = u64map_next(&table->by_ino, &position));)
 		inode_free(entry->value);
 	u64map_release(&table->by_ino);
-	table->dirty = NULL;
+	table->dirty = table->dirty_last = NULL;
 	table->dirty_count = 0;
 	atomic_store(&table->candidates, NULL);
 }
@@ -131,13 +131,17 @@ uint32_t inode_references(struct inode *inode)
 	return atomic_load(&inode->references) & ~INODE_CANDIDATE;
 }
 
+/* Oldest first: the items of new files then go into the tree in order of key, which leaves its
+ * leaves fuller. */
 static void dirty_list_add(struct inode_table *table, struct inode *inode)
 {
-	inode->dirty_previous = NULL;
-	inode->dirty_next = table->dirty;
-	if (table->dirty)
-		table->dirty->dirty_previous = inode;
-	table->dirty = inode;
+	inode->dirty_next = NULL;
+	inode->dirty_previous = table->dirty_last;
+	if (table->dirty_last)
+		table->dirty_last->dirty_next = inode;
+	else
+		table->dirty = inode;
+	table->dirty_last = inode;
 	table->dirty_count++;
 }
 
@@ -149,6 +153,8 @@ static void dirty_list_remove(struct inode_table *table, struct inode *inode)
 		table->dirty = inode->dirty_next;
 	if (inode->dirty_next)
 		inode->dirty_next->dirty_previous = inode->dirty_previous;
+	else
+		table->dirty_last = inode->dirty_previous;
 	inode->dirty_next = inode->dirty_previous = NULL;
 	table->dirty_count--;
 }

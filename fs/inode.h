@@ -52,7 +52,8 @@ struct table_flush {
 struct inode_table {
 	struct head *head; /* borrowed */
 	struct u64map by_ino;
-	struct inode *dirty; /* doubly linked: attr_dirty or data dirty */
+	struct inode *dirty; /* doubly linked, oldest first: attr_dirty or data dirty */
+	struct inode *dirty_last;
 	size_t dirty_count;
 	_Atomic(struct inode *) candidates; /* without references, perhaps to be freed: a stack */
 	struct table_flush flush;

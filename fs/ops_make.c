@@ -46,30 +46,24 @@ static int check_directory(const struct inode *directory, uint32_t mode)
 	return S_ISDIR(mode) && directory->attr.nlink >= LINK_MAX_COUNT ? -EMLINK : 0;
 }
 
-/* Everything but the name. */
+/* Everything but the item and the name. */
 static int store_birth(struct change *change, const struct birth *birth, uint64_t ino,
-		       struct inode_attr *attr, const struct inherited_acl *acl,
+		       const struct inode_attr *attr, const struct inherited_acl *acl,
 		       struct inode **ret_inode)
 {
 	int error = 0;
 
-	if (acl->access || acl->fallback) {
-		attr->flags |= INODE_HAS_XATTRS;
+	if (acl->access || acl->fallback)
 		error = inherited_acl_store(change, ino, acl);
-	}
 	if (!error && birth->target)
 		error = inline_put(change->tree, change->reader, ino, birth->target, attr->size);
 	if (error)
 		return error;
 	if (!birth->hot) {
 		*ret_inode = NULL;
-		return inode_put(change->tree, change->reader, ino, attr);
+		return 0;
 	}
-	/* The item is written by the cut: a file that is gone by then never reaches the tree. */
-	error = inode_insert(&change->mount->inodes, ino, attr, ret_inode);
-	if (!error)
-		inode_mark_attr_dirty(*ret_inode);
-	return error;
+	return inode_insert(&change->mount->inodes, ino, attr, ret_inode);
 }
 
 static int insert_name(struct change *change, const struct birth *birth, uint64_t ino,
@@ -83,12 +77,24 @@ static int insert_name(struct change *change, const struct birth *birth, uint64_
 			     strlen(birth->name), &target);
 }
 
-static void undo_birth(struct change *change, const struct birth *birth, uint64_t ino)
+/* The item goes first: the items of new files then come in order of key, and fill their leaves. */
+static int bring_to_life(struct change *change, const struct birth *birth, uint64_t ino,
+			 const struct inode_attr *attr, const struct inherited_acl *acl,
+			 struct inode **ret_inode)
 {
-	if (birth->name)
-		(void)dirent_remove(change->tree, change->reader, birth->parent, birth->name,
-				    strlen(birth->name));
-	(void)inode_delete(change->tree, change->reader, ino);
+	int error = inode_put(change->tree, change->reader, ino, attr);
+	if (error)
+		return error;
+	error = insert_name(change, birth, ino, attr->mode);
+	if (!error) {
+		error = store_birth(change, birth, ino, attr, acl, ret_inode);
+		if (error && birth->name)
+			(void)dirent_remove(change->tree, change->reader, birth->parent,
+					    birth->name, strlen(birth->name));
+	}
+	if (error)
+		(void)inode_delete(change->tree, change->reader, ino);
+	return error;
 }
 
 static void count_birth(struct change *change, const struct birth *birth, struct inode *directory,
@@ -124,12 +130,10 @@ int node_make(struct change *change, const struct birth *birth, uint64_t *ret_in
 		return error;
 	attributes_of_birth(change, birth, directory, mode, ret_attr);
 	ino = store_next(change->mount->store, COUNTER_INODE);
-	error = ino > NODE_INO_MAX ? -EOVERFLOW : insert_name(change, birth, ino, mode);
-	if (!error) {
-		error = store_birth(change, birth, ino, ret_attr, &acl, ret_inode);
-		if (error)
-			undo_birth(change, birth, ino);
-	}
+	if (acl.access || acl.fallback)
+		ret_attr->flags |= INODE_HAS_XATTRS;
+	error = ino > NODE_INO_MAX ? -EOVERFLOW
+				   : bring_to_life(change, birth, ino, ret_attr, &acl, ret_inode);
 	inherited_acl_release(&acl);
 	if (error)
 		return error;

@@ -15,8 +15,13 @@
 #include "index/chunk.h"
 #include "snapshot/tree.h"
 
-/* A file is kept inline while its size is at most this; pieces of INLINE_PIECE bytes each. */
-enum { INLINE_MAX = 2048, INLINE_PIECE = 1024, SYMLINK_MAX = 4095 };
+/*
+ * A file is kept inline while its size is at most INLINE_MAX; pieces of INLINE_PIECE bytes each.
+ * Inline contents are not deduplicated: each copy of the file has its own, while an extent costs 37
+ * bytes a copy and its chunk about 150 once.  Measured with 75,000 files of /usr, a second copy
+ * of which took 84 MB with a limit of 2048, 30 MB with 512 and 28 MB with 256.
+ */
+enum { INLINE_MAX = 256, INLINE_PIECE = 1024, SYMLINK_MAX = 4095 };
 
 struct extent {
 	uint64_t offset; /* in the file */

@@ -328,6 +328,17 @@ static unsigned even_boundary(const struct loose_item *items, unsigned count)
 	return count;
 }
 
+/* The first boundary with three quarters of the bytes before it. */
+static unsigned late_boundary(const struct loose_item *items, unsigned count)
+{
+	unsigned total = loose_total(items, count);
+	unsigned left = 0, boundary = 0;
+
+	while (boundary < count && 4 * left < 3 * total)
+		left += loose_size(&items[boundary++]);
+	return boundary;
+}
+
 static bool boundary_fits(const struct loose_item *items, unsigned count, unsigned boundary)
 {
 	return loose_total(items, boundary) <= NODE_ROOM &&
@@ -346,6 +357,12 @@ static unsigned split_boundary(const struct loose_item *items, unsigned count, u
 			return boundary;
 		if (slot > 0 && boundary_fits(items, count, slot))
 			return slot;
+	}
+	if (cut == CUT_LATE) {
+		unsigned boundary = late_boundary(items, count);
+
+		if (boundary < count && boundary_fits(items, count, boundary))
+			return boundary;
 	}
 	return even_boundary(items, count);
 }
@@ -455,6 +472,8 @@ unsigned inner_split(uint8_t *node, uint8_t *right, unsigned slot, const uint8_t
 	memcpy(slots + slot + 1, inner_slot(node, slot), (count - slot) * sizeof(*slots));
 	if (cut == CUT_BEHIND)
 		boundary = slot == count ? slot : slot + 1;
+	else if (cut == CUT_LATE)
+		boundary = (count + 1) * 3 / 4;
 	inner_distribute(node, right, slots, count + 1, boundary, separator);
 	return slot;
 }

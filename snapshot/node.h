@@ -272,6 +272,7 @@ void leaf_remove(uint8_t *node, unsigned from, unsigned to); /* slots from <= sl
 /* Where to cut when a node overflows. */
 enum cut {
 	CUT_EVEN,   /* in halves, by bytes */
+	CUT_LATE,   /* three quarters stay: most of what comes goes to the end */
 	CUT_BEHIND, /* where the new item goes: more will follow it in order of key */
 };
 

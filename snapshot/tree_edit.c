@@ -10,9 +10,11 @@
  * changeable when a child gets a new id.
  *
  * Splits follow what the writer does.  A file's extents, a new inode's items, a load in order all
- * go in ascending: a draft counts how many insertions in a row went in right behind the one before,
- * and such a run cuts the node where it stands instead of in halves.  At its upper edge that leaves
- * full nodes behind.
+ * go in ascending: a draft counts how many insertions in a row went in closely behind the one
+ * before (the contents of many new files step over the items that came with their creation), and
+ * such a run cuts the node where it stands instead of in halves.  At its upper edge that leaves
+ * full nodes behind.  The last node of a level, into which new files go, is cut late even by an
+ * insertion into its middle (a name in a new directory): few will follow that one.
  *
  * A node that falls below a third is joined with a neighbour under the same parent, or evened
  * out with it where both do not fit well into one.
@@ -24,6 +26,7 @@
 
 enum {
 	STREAK_MIN = 2,			       /* insertions in a row that count as a run */
+	STREAK_GAP = 4,			       /* items that a run may step over */
 	FILL_MIN = NODE_ROOM / 3,	       /* below it, a node looks for a neighbour */
 	JOIN_MAX = NODE_ROOM - NODE_ROOM / 16, /* fuller than this would split again at once */
 };
@@ -93,7 +96,7 @@ static bool path_is_last(const struct tree_path *path, int level)
 
 static uint16_t streak_at(const struct draft *draft, unsigned slot)
 {
-	bool follows = slot == draft->last + 1u;
+	bool follows = slot > draft->last && slot - draft->last <= STREAK_GAP;
 
 	if (!follows)
 		return 0;
@@ -109,10 +112,11 @@ static void draft_note(struct draft *draft, unsigned slot, uint16_t streak)
 static enum cut choose_cut(const struct tree_path *path, int level, unsigned slot, uint16_t streak)
 {
 	bool at_end = slot == node_count(path->at[level].node);
+	bool is_last = path_is_last(path, level);
 
-	if (streak >= STREAK_MIN || (at_end && path_is_last(path, level)))
+	if (streak >= STREAK_MIN || (at_end && is_last))
 		return CUT_BEHIND;
-	return CUT_EVEN;
+	return is_last ? CUT_LATE : CUT_EVEN;
 }
 
 /* After a split: the node that got the new slot goes on with the run. */

@@ -452,7 +452,7 @@ static void clone_from(struct bench *bench, struct inode *target, struct tree *v
 
 static void contents_come_back_from_a_point(void **state)
 {
-	enum { LARGE = 3 << 20, SMALL = 1500 };
+	enum { LARGE = 3 << 20, SMALL = INLINE_MAX - 6 };
 	struct bench bench;
 	struct tree *view;
 	uint8_t *source = make_source(), *bytes = malloc(LARGE);
