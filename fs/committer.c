@@ -17,7 +17,7 @@
 #define COMMIT_AFTER (5000 * MILLISECOND)
 #define RETRY_AFTER (1000 * MILLISECOND)
 
-enum { TREE_BUDGET = 64 << 20 };
+enum { TREE_BUDGET = 64 << 20, MAPPED_BUDGET = 96 << 20 };
 
 struct committer {
 	struct service *service; /* borrowed, fixed */
@@ -119,6 +119,8 @@ static void *committer_run(void *context)
 	while (!committer->stop) {
 		pthread_mutex_unlock(&committer->lock);
 		look(committer);
+		/* Best effort: without /proc the daemon only looks larger than it is. */
+		(void)store_trim_memory(repo_store(committer->service->repo), MAPPED_BUDGET);
 		pthread_mutex_lock(&committer->lock);
 		sleep_until(committer, service_clock() + LOOK_EVERY);
 	}

@@ -103,13 +103,14 @@ static int make_env_of(const char *path, unsigned flags, size_t map_size, MDB_en
 	return 0;
 }
 
-/* Where the address space is limited (ulimit -v, valgrind) the map is as large as it may be. */
+/* Where the address space is limited (ulimit -v; valgrind, which says EINVAL) the map is as large
+ * as it may be. */
 static int make_env(const char *path, unsigned flags, MDB_env **ret)
 {
 	size_t size = MAP_SIZE;
 	int r = make_env_of(path, flags, size, ret);
 
-	while (r == -ENOMEM && size / 4 >= MAP_SIZE_MIN) {
+	while ((r == -ENOMEM || r == -EINVAL) && size / 4 >= MAP_SIZE_MIN) {
 		size /= 4;
 		r = make_env_of(path, flags, size, ret);
 	}

@@ -121,4 +121,11 @@ int store_reserve(struct store *store, uint64_t bytes);
 void store_unreserve(struct store *store, uint64_t bytes);
 bool store_space_low(struct store *store);
 
+/*
+ * Memory.  Pages of the index that were read count as memory of this process until they are given
+ * back: where more than `keep` bytes of files are mapped in, the index's are (to the page cache;
+ * nothing is lost, pointers stay good).  For a daemon, now and then.
+ */
+int store_trim_memory(struct store *store, uint64_t keep);
+
 #endif

@@ -141,7 +141,10 @@ static int check_entry(const struct dirent_entry *entry, void *context)
 		assert_int_equal(entry->cookie, listing->previous);
 	listing->previous = entry->cookie;
 	listing->expect_new_cookie = entry->last_of_cookie;
-	assert_int_equal(sscanf(entry->name.text, "n%u.", &number), 1);
+	assert_in_range(entry->name.length, 1, NAME_MAX_BYTES);
+	memcpy(name, entry->name.text, entry->name.length);
+	name[entry->name.length] = '\0';
+	assert_int_equal(sscanf(name, "n%u.", &number), 1);
 	assert_int_equal(entry->name.length, make_name(number, name));
 	assert_memory_equal(entry->name.text, name, entry->name.length);
 	assert_int_equal(entry->target.ino, model[listing->directory][number]);
