@@ -21,16 +21,20 @@
 
 #include "index/store_internal.h"
 
-enum { OPEN_FILES = 64 };
+enum {
+	OPEN_FILES = 64,
+	START_BYTES = 8 << 20, /* appended to a pack before the disk begins to write them */
+};
 
 struct pack {
 	/* all under packs->lock */
 	uint64_t number;
 	uint64_t tail;
 	uint64_t unsettled;
-	uint64_t writes; /* completed */
-	uint64_t synced; /* of these, durable */
-	uint64_t made;	 /* packs->dir_changes when it was made; 0: found at open */
+	uint64_t writes;  /* completed */
+	uint64_t synced;  /* of these, durable */
+	uint64_t started; /* bytes up to here are on their way to the disk, or durable */
+	uint64_t made;	  /* packs->dir_changes when it was made; 0: found at open */
 	uint64_t last_use;
 	unsigned users; /* of the descriptor */
 	int fd;		/* owned; -1: not open */
@@ -155,7 +159,7 @@ int pack_adopt(struct store *store, uint64_t number, uint64_t length, bool curre
 	pthread_mutex_lock(&packs->lock);
 	r = add_pack(packs, number, &pack);
 	if (r == 0) {
-		pack->tail = length;
+		pack->tail = pack->started = length;
 		if (current)
 			packs->current = pack;
 	}
@@ -269,6 +273,20 @@ static void note_dead(struct packs *packs, uint64_t number, uint64_t offset, uin
 		(struct dead_range){.pack = number, .offset = offset, .length = length};
 }
 
+/* Gets the disk going while a stream is still being appended: a commit at its end would otherwise
+ * wait for all of it.  Lock held, given back in between; the descriptor is held by the caller. */
+static void start_writing(struct store *store, struct pack *pack, uint64_t end)
+{
+	uint64_t from = pack->started;
+
+	if (!store->io.ops->start || end < from + START_BYTES)
+		return;
+	pack->started = end;
+	pthread_mutex_unlock(&store->packs.lock);
+	store->io.ops->start(store->io.context, pack->fd, from, end - from);
+	pthread_mutex_lock(&store->packs.lock);
+}
+
 int pack_append(struct store *store, struct iovec *vector, int count, uint64_t length,
 		struct pack_place *ret)
 {
@@ -282,11 +300,11 @@ int pack_append(struct store *store, struct iovec *vector, int count, uint64_t l
 	r = store->io.ops->write(store->io.context, pack->fd, vector, count, offset);
 
 	pthread_mutex_lock(&packs->lock);
-	pack->users--;
 	if (r == 0) {
 		*ret = (struct pack_place){pack->number, offset, ++pack->writes};
 		if (pack->number < packs->first_dirty)
 			packs->first_dirty = pack->number;
+		start_writing(store, pack, offset + length);
 	} else {
 		pack->unsettled--;
 		if (pack->tail == offset + length)
@@ -294,6 +312,7 @@ int pack_append(struct store *store, struct iovec *vector, int count, uint64_t l
 		else
 			note_dead(packs, pack->number, offset, length);
 	}
+	pack->users--;
 	pthread_mutex_unlock(&packs->lock);
 	return r;
 }
