@@ -40,34 +40,94 @@ static void gear_fill(void)
 	}
 }
 
+/* Two bytes a round: the first is tested in a hash that is shifted by one already, so that the
+ * chain from round to round is one shift and one addition. */
+struct lane {
+	uint64_t hash;
+	uint64_t first; /* the hash after the first byte of the round, shifted by one */
+};
+
+static inline void lane_roll(struct lane *lane, const uint8_t *bytes)
+{
+	lane->first = (lane->hash << 2) + gear_shifted[bytes[0]];
+	lane->hash = lane->first + gear[bytes[1]];
+}
+
+/* How many bytes of the round there are up to the one that ends a chunk; 0: none does. */
+static inline unsigned lane_cut(const struct lane *lane, uint64_t mask)
+{
+	if (!(lane->first & (mask << 1)))
+		return 1;
+	return lane->hash & mask ? 0 : 2;
+}
+
+/* Scans bytes[i .. length), of even length, in one lane: the position behind the cut, or 0. */
+static size_t scan_one(const uint8_t *bytes, size_t i, size_t length, uint64_t mask, uint64_t *hash)
+{
+	struct lane lane = {.hash = *hash};
+
+	for (; i + 2 <= length; i += 2) {
+		lane_roll(&lane, bytes + i);
+		unsigned cut = lane_cut(&lane, mask);
+		if (cut)
+			return i + cut;
+	}
+	*hash = lane.hash;
+	return 0;
+}
+
 /*
- * Hashes bytes[0 .. length) until one ends a chunk: returns how many that were, and whether there
- * was one.  Two bytes a round: the first is tested in a hash that is shifted by one already, so
- * that the chain from round to round is one shift and one addition.
+ * Scans 2 * LANE bytes in two lanes side by side, which keeps the processor busier than one chain
+ * of additions does.  The hash is a function of the last WINDOW bytes alone (a byte is shifted
+ * out after 64), so the second lane can start with those before it, and finds what the first
+ * would have found there.
  */
+enum { LANE = 1024, WINDOW = 64 };
+
+static size_t scan_two(const uint8_t *bytes, uint64_t mask, uint64_t *hash)
+{
+	struct lane one = {.hash = *hash}, two = {0};
+
+	for (size_t i = LANE - WINDOW; i < LANE; i += 2)
+		lane_roll(&two, bytes + i);
+	for (size_t i = 0; i < LANE; i += 2) {
+		lane_roll(&one, bytes + i);
+		lane_roll(&two, bytes + LANE + i);
+		unsigned cut = lane_cut(&one, mask), later = lane_cut(&two, mask);
+		if (cut)
+			return i + cut;
+		if (later) {
+			size_t earlier = scan_one(bytes, i + 2, LANE, mask, &one.hash);
+			return earlier ? earlier : LANE + i + later;
+		}
+	}
+	*hash = two.hash;
+	return 0;
+}
+
+/* Hashes bytes[0 .. length) until one ends a chunk: returns how many that were, and whether there
+ * was one. */
 static size_t scan(const uint8_t *bytes, size_t length, uint64_t mask, uint64_t *hash,
 		   bool *ret_found)
 {
-	uint64_t h = *hash;
-	size_t i = 0;
+	size_t i = 0, cut;
 
-	*ret_found = true;
-	for (; i + 2 <= length; i += 2) {
-		uint64_t first = (h << 2) + gear_shifted[bytes[i]];
-		if (!(first & (mask << 1)))
-			return i + 1;
-		h = first + gear[bytes[i + 1]];
-		if (!(h & mask))
-			return i + 2;
+	for (; i + 2 * LANE <= length; i += 2 * LANE) {
+		cut = scan_two(bytes + i, mask, hash);
+		if (cut) {
+			*ret_found = true;
+			return i + cut;
+		}
 	}
-	if (i < length) {
-		h = (h << 1) + gear[bytes[i++]];
-		if (!(h & mask))
-			return i;
+	cut = scan_one(bytes, i, length, mask, hash);
+	*ret_found = cut != 0;
+	if (cut)
+		return cut;
+	if (length % 2) {
+		*hash = (*hash << 1) + gear[bytes[length - 1]];
+		*ret_found = !(*hash & mask);
 	}
-	*hash = h;
-	*ret_found = false;
-	return i;
+	return length;
 }
 
 /* Scans the bytes [from, to) of a vector. */
