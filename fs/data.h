@@ -68,6 +68,7 @@ struct file_data {
 	struct inode *next, *previous; /* table->flush: files with DIRTY segments, oldest first */
 	_Atomic uint64_t read_next;    /* where a sequential reader would go on (relaxed) */
 	_Atomic uint32_t read_run;     /* how far it has come, up to READ_RUN_MAX (relaxed) */
+	_Atomic uint64_t fetch_next;   /* how far the disk has been asked to read ahead (relaxed) */
 	uint32_t round;		       /* of data_flush_all() that need not look at it */
 	int error; /* of a failed background flush: -EIO; told (and cleared) once by the next fsync
 		    */

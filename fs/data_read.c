@@ -16,6 +16,7 @@
 enum {
 	EXTENTS_AT_ONCE = 32,
 	READING_AHEAD_MAX = 16, /* chunks on their way */
+	FETCH_STEP = 2 << 20,	/* about EXTENTS_AT_ONCE chunks of a stream */
 	AHEAD_RUN = 256 * 1024, /* so much must have been read in sequence */
 };
 
@@ -302,21 +303,69 @@ void data_read_ahead(struct engine *engine, const uint64_t *chunks, int count)
 	}
 }
 
+/* Asks the disk for the packs' bytes of these chunks, so that it has more to do at a time than the
+ * workers wait for. */
+struct fetch_job {
+	struct job job;
+	struct engine *engine;
+	int count;
+	uint64_t chunks[EXTENTS_AT_ONCE];
+};
+
+static void fetch_run(struct job *job)
+{
+	struct fetch_job *fetch = (struct fetch_job *)job;
+
+	for (int i = 0; i < fetch->count; i++)
+		chunk_prefetch(fetch->engine->store, fetch->chunks[i]);
+	free(fetch);
+}
+
+/* The different chunks behind [offset, offset + length), in order. */
+static int chunks_of(struct tree *tree, struct reader *reader, uint64_t ino, uint64_t offset,
+		     uint64_t length, uint64_t chunks[EXTENTS_AT_ONCE])
+{
+	struct extent extents[EXTENTS_AT_ONCE];
+	int wanted = 0;
+	int count = extent_map(tree, reader, ino, offset, length, extents, EXTENTS_AT_ONCE);
+
+	for (int i = 0; i < count; i++)
+		if (!wanted || chunks[wanted - 1] != extents[i].chunk)
+			chunks[wanted++] = extents[i].chunk;
+	return wanted;
+}
+
+/* Keeps the disk two steps before the reader. */
+static void fetch_ahead(struct engine *engine, struct inode *inode, struct tree *tree,
+			struct reader *reader, uint64_t ino, uint64_t end)
+{
+	uint64_t next = atomic_load_explicit(&inode->data.fetch_next, memory_order_relaxed);
+
+	if (next < end || next > end + 4 * FETCH_STEP)
+		next = end;
+	if (next >= end + 2 * FETCH_STEP || next >= inode->attr.size)
+		return;
+	struct fetch_job *fetch = malloc(sizeof(*fetch));
+	if (!fetch)
+		return;
+	atomic_store_explicit(&inode->data.fetch_next, next + FETCH_STEP, memory_order_relaxed);
+	fetch->job = (struct job){.run = fetch_run};
+	fetch->engine = engine;
+	fetch->count = chunks_of(tree, reader, ino, next, FETCH_STEP, fetch->chunks);
+	engine_submit(engine, &fetch->job, true);
+}
+
 void data_read_ahead_after(struct engine *engine, struct inode *inode, struct tree *tree,
 			   struct reader *reader, uint64_t ino, uint64_t end)
 {
-	struct extent extents[EXTENTS_AT_ONCE];
 	uint64_t chunks[EXTENTS_AT_ONCE];
-	int wanted = 0;
 
 	if (!inode || (inode->attr.flags & INODE_INLINE) ||
 	    atomic_load_explicit(&inode->data.read_run, memory_order_relaxed) < AHEAD_RUN)
 		return;
-	int count = extent_map(tree, reader, ino, end, READ_AHEAD, extents, EXTENTS_AT_ONCE);
-	for (int i = 0; i < count; i++)
-		if (!wanted || chunks[wanted - 1] != extents[i].chunk)
-			chunks[wanted++] = extents[i].chunk;
-	data_read_ahead(engine, chunks, wanted);
+	fetch_ahead(engine, inode, tree, reader, ino, end);
+	int count = chunks_of(tree, reader, ino, end, READ_AHEAD, chunks);
+	data_read_ahead(engine, chunks, count);
 }
 
 /* ---- seeking ---- */
