@@ -148,3 +148,41 @@ int service_find_mount(const char *path, char **ret_store, char **ret_workspace,
 	found_release(&found);
 	return error;
 }
+
+/* Whether a source names this store and, where one is given, this workspace. */
+static bool is_of(const char *source, const char *store, const char *workspace)
+{
+	char *its_store, *its_workspace;
+	if (split_source(source, &its_store, &its_workspace))
+		return false;
+	bool same = strcmp(its_store, store) == 0 &&
+		    (!workspace || strcmp(its_workspace, workspace) == 0);
+	free(its_store);
+	free(its_workspace);
+	return same;
+}
+
+int service_find_mount_of(const char *store, const char *workspace, char **ret_mountpoint)
+{
+	char *real = realpath(store, NULL), *line = NULL, *mountpoint = NULL;
+	size_t capacity = 0;
+	if (!real)
+		return -errno;
+	FILE *table = fopen("/proc/self/mountinfo", "re");
+	int error = table ? -ENOENT : -errno;
+	while (error == -ENOENT && getline(&line, &capacity, table) > 0) {
+		struct mount_line parsed;
+		if (!parse_line(line, &parsed) || strcmp(parsed.type, "fuse.cairn") != 0 ||
+		    !is_of(parsed.source, real, workspace))
+			continue;
+		mountpoint = strdup(parsed.mountpoint);
+		error = mountpoint ? 0 : -ENOMEM;
+	}
+	if (table)
+		fclose(table);
+	free(line);
+	free(real);
+	if (!error)
+		*ret_mountpoint = mountpoint;
+	return error;
+}

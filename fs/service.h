@@ -102,4 +102,10 @@ int service_run_daemon(const char *store, const json_t *first,
 int service_find_mount(const char *path, char **ret_store, char **ret_workspace,
 		       char **ret_mountpoint);
 
+/*
+ * A mount of this store (and workspace, unless NULL) that the kernel still has; -ENOENT where there
+ * is none.  Where no daemon answers, such a mount is dead: its daemon has crashed.
+ */
+int service_find_mount_of(const char *store, const char *workspace, char **ret_mountpoint);
+
 #endif

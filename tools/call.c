@@ -143,6 +143,26 @@ static int call_here(const struct call *call, const char *store, json_t **ret_re
 	return 0;
 }
 
+/*
+ * A daemon that has crashed leaves its mount behind, and has lost what no commit had made durable.
+ * A freeze would then quietly take an older state for the present one: the user has to look first.
+ */
+static int refuse_dead_mount(const struct call *call, const char *store, struct errbuf *err)
+{
+	const json_t *workspace = json_object_get(call->object, "workspace");
+	char *mountpoint;
+
+	if (!(call->flags & CALL_PRESENT) ||
+	    service_find_mount_of(store, json_string_value(workspace), &mountpoint))
+		return 0;
+	err_set(err, -ENOTCONN,
+		"the daemon that served %s has ended unexpectedly; take the dead mount away (cairn "
+		"umount %s), mount again, and look at what is there (the last commit) first",
+		mountpoint, mountpoint);
+	free(mountpoint);
+	return -ENOTCONN;
+}
+
 static json_t *execute(const struct call *call)
 {
 	const struct place *place = call->invocation->place;
@@ -155,8 +175,11 @@ static json_t *execute(const struct call *call)
 
 		if (!(call->flags & CALL_IN_PROCESS))
 			error = call_daemon(call->invocation, place->store, call->object, &result);
-		if (error == -ENOENT || error == -ECONNREFUSED)
-			error = call_here(call, place->store, &result, &err);
+		if (error == -ENOENT || error == -ECONNREFUSED) {
+			error = refuse_dead_mount(call, place->store, &err);
+			if (!error)
+				error = call_here(call, place->store, &result, &err);
+		}
 		if (error == 0)
 			return result;
 		if (error != -EBUSY || waited >= BUSY_PATIENCE_MS)

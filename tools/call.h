@@ -21,6 +21,7 @@ enum call_flags {
 	CALL_WORKSPACE = 1 << 0,  /* send the workspace, where one is named */
 	CALL_READ_ONLY = 1 << 1,  /* changes nothing: works beside another command */
 	CALL_IN_PROCESS = 1 << 2, /* never over the socket */
+	CALL_PRESENT = 1 << 3,	  /* means the present state: refused while a dead mount hides it */
 };
 
 struct call {

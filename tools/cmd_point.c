@@ -63,7 +63,7 @@ int cmd_freeze(struct invocation *invocation)
 	json_t *point;
 	int code;
 
-	call_begin(&call, invocation, "freeze", CALL_WORKSPACE);
+	call_begin(&call, invocation, "freeze", CALL_WORKSPACE | CALL_PRESENT);
 	call_text(&call, "name", invocation->arguments[0]);
 	call_text(&call, "message", option_value(invocation, "message"));
 	for (size_t i = 0; (text = option_next(invocation, "tag", &i));)
@@ -155,7 +155,7 @@ int cmd_restore(struct invocation *invocation)
 	json_t *result;
 	int code;
 
-	call_begin(&call, invocation, "restore", CALL_WORKSPACE);
+	call_begin(&call, invocation, "restore", CALL_WORKSPACE | CALL_PRESENT);
 	call_text(&call, "point", invocation->arguments[0]);
 	call_flag(&call, "force", option_given(invocation, "force"));
 	call_flag(&call, "dry_run", invocation->dry_run);

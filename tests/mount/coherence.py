@@ -4,11 +4,13 @@ with --force nothing of the abandoned state leaks in; what the kernel had cached
 import errno
 import mmap
 import os
+import signal
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import Workspace, check, finish, need_fuse, workdir  # noqa: E402
+from harness import Workspace, alive, check, finish, need_fuse, workdir  # noqa: E402
 
 
 def put(path, data):
@@ -185,10 +187,26 @@ def orphans(one):
     one.mount()
 
 
+def dead_mount(one):
+    """A freeze must not quietly take the last commit for the present state that the crash has lost."""
+    put(one.p("lost"), b"not yet committed")
+    pid = one.daemon_pid()
+    os.kill(pid, signal.SIGKILL)
+    while alive(pid):
+        time.sleep(0.01)
+    for argv in (("freeze", "after-the-crash"), ("restore", "caches")):
+        done = one.cairn(*argv, ok=False)
+        check(done.returncode == 1 and "ended unexpectedly" in done.stderr and one.path in done.stderr,
+              "%s is refused while a crashed daemon's mount is there" % argv[0], (done.returncode, done.stderr))
+    one.umount()
+    check(one.cairn("freeze", "after-the-crash", ok=False).returncode == 0, "once it is taken away, freeze takes what is there")
+    one.mount()
+
+
 def main():
     need_fuse()
     one = Workspace(workdir()).mount()
-    for part in (freeze_sees, writer_order, restore_refused, caches_follow, orphans):
+    for part in (freeze_sees, writer_order, restore_refused, caches_follow, orphans, dead_mount):
         part(one)
     one.umount()
     one.check_store()

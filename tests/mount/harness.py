@@ -87,7 +87,7 @@ def run(*argv, ok=True, input=None, cwd=None, env=None, timeout=300, binary=Fals
     return done
 
 
-def _alive(pid):
+def alive(pid):
     """False also for a zombie that nobody has waited for yet."""
     try:
         with open("/proc/%d/stat" % pid) as stat:
@@ -138,11 +138,11 @@ class Workspace:
         the directory below); the dead mount is taken away."""
         pid = self.daemon_pid()
         os.kill(pid, signal.SIGKILL)
-        while _alive(pid):
+        while alive(pid):
             time.sleep(0.002)
         if user:
             os.kill(user, signal.SIGKILL)
-            while _alive(user):
+            while alive(user):
                 time.sleep(0.001)
         subprocess.run(["umount", "-l", self.path], check=False, stderr=subprocess.DEVNULL)
 
