@@ -191,7 +191,7 @@ int service_init_store(const char *directory, const struct store_compression *co
 	error = repo_open(directory, 0, NULL, &repo, err);
 	if (error)
 		return error;
-	error = workspace_create(repo, "main", getuid(), getgid(), err);
+	error = workspace_create(repo, "main", getuid(), getgid(), NULL, err);
 	repo_close(repo);
 	return error;
 }

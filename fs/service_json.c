@@ -229,7 +229,7 @@ static json_t *anchors_json(const struct point *point)
 {
 	json_t *object = json_object();
 	for (size_t i = 0; object && i < point->anchor_count; i++) {
-		const struct point_pair *anchor = &point->anchors[i];
+		const struct point_anchor *anchor = &point->anchors[i];
 		char *name = service_encode_text(anchor->name, strlen(anchor->name));
 		int error = name ? json_object_set_new(object, name, json_text(anchor->value)) : -1;
 		free(name);

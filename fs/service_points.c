@@ -25,7 +25,7 @@ static int set_elapsed(json_t *object, uint64_t since)
 struct freeze_lists {
 	const char **tags, **holds;
 	size_t tag_count, hold_count, anchor_count;
-	struct point_pair *anchors;
+	struct point_anchor *anchors;
 };
 
 static void freeze_lists_release(struct freeze_lists *lists)
@@ -35,7 +35,7 @@ static void freeze_lists_release(struct freeze_lists *lists)
 	free(lists->anchors);
 }
 
-static int request_anchors(const struct request *request, struct point_pair **ret,
+static int request_anchors(const struct request *request, struct point_anchor **ret,
 			   size_t *ret_count)
 {
 	json_t *object = (json_t *)request_value(request, "anchors");
@@ -45,7 +45,7 @@ static int request_anchors(const struct request *request, struct point_pair **re
 
 	if (!count)
 		return 0;
-	struct point_pair *anchors = calloc(count, sizeof(*anchors));
+	struct point_anchor *anchors = calloc(count, sizeof(*anchors));
 	if (!anchors)
 		return -ENOMEM;
 	json_object_foreach(object, name, value)
@@ -413,7 +413,7 @@ int service_rename(struct request *request, json_t **ret)
 	if (error)
 		return error;
 	error = point_rename(service->repo, point.id, request_text(request, "new_name"),
-			     &request->err);
+			     request->by, &request->err);
 	if (!error) {
 		mounts_points_changed(service, point.workspace);
 		error = point_json_by_id(service->repo, point.id, ret);
@@ -503,7 +503,7 @@ int service_delete(struct request *request, json_t **ret)
 	if (!error)
 		error = points_json(request, &names, chosen.points, chosen.count, &json);
 	if (!error)
-		error = point_delete(service->repo, chosen.ids, chosen.count, dry_run,
+		error = point_delete(service->repo, chosen.ids, chosen.count, dry_run, request->by,
 				     &request->err);
 	if (!error && !dry_run)
 		chosen_are_gone(service, &chosen);
@@ -573,7 +573,7 @@ int service_release(struct request *request, json_t **ret)
 	int error = request_point(request, "point", &point);
 	if (!error)
 		error = point_unhold(repo, point.id, (uint64_t)json_integer_value(hold),
-				     &request->err);
+				     request->by, &request->err);
 	if (!error)
 		error = point_json_by_id(repo, point.id, ret);
 	point_release(&point);

@@ -441,7 +441,8 @@ int service_clone(struct request *request, json_t **ret)
 	struct point point = {0};
 	int error = request_point(request, "point", &point);
 	if (!error)
-		error = workspace_clone(request->service->repo, &point, name, &request->err);
+		error = workspace_clone(request->service->repo, &point, name, request->by,
+					&request->err);
 	if (!error)
 		error = workspace_json_by_name(request, name, ret);
 	point_release(&point);
@@ -476,7 +477,7 @@ int service_workspace_create(struct request *request, json_t **ret)
 {
 	const char *name = request_text(request, "name");
 	int error = workspace_create(request->service->repo, name, request->asker->uid,
-				     request->asker->gid, &request->err);
+				     request->asker->gid, request->by, &request->err);
 	return error ? error : workspace_json_by_name(request, name, ret);
 }
 
@@ -499,7 +500,8 @@ int service_workspace_rename(struct request *request, json_t **ret)
 	const char *new_name = request_text(request, "new_name");
 	int error = refuse_if_mounted(request, name);
 	if (!error)
-		error = workspace_rename(request->service->repo, name, new_name, &request->err);
+		error = workspace_rename(request->service->repo, name, new_name, request->by,
+					 &request->err);
 	return error ? error : workspace_json_by_name(request, new_name, ret);
 }
 
@@ -537,7 +539,7 @@ int service_workspace_delete(struct request *request, json_t **ret)
 	if (!error)
 		error = point_names_json(repo, workspace.id, &points);
 	if (!error)
-		error = workspace_delete(repo, name, request_flag(request, "dry_run"),
+		error = workspace_delete(repo, name, request_flag(request, "dry_run"), request->by,
 					 &request->err);
 	workspace_release(&workspace);
 	if (error) {

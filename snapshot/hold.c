@@ -21,13 +21,14 @@ bool point_is_held(const struct point *point, int64_t now_ns)
 	return false;
 }
 
-static void format_until(int64_t until_ns, char *buffer, size_t size)
+__attribute__((format(strftime, 4, 0))) static void format_until(int64_t until_ns, char *buffer,
+								 size_t size, const char *format)
 {
 	time_t seconds = (time_t)(until_ns / 1000000000);
 	struct tm local;
 	buffer[0] = 0;
 	if (until_ns && localtime_r(&seconds, &local))
-		strftime(buffer, size, ", until %Y-%m-%d %H:%M", &local);
+		strftime(buffer, size, format, &local);
 }
 
 /* Lines of a message that has room for a last one, "and more". */
@@ -63,7 +64,7 @@ static void refusal_add_point(struct refusal *refusal, const struct point *point
 		char until[48];
 		if (!hold_counts(hold, now))
 			continue;
-		format_until(hold->until_ns, until, sizeof(until));
+		format_until(hold->until_ns, until, sizeof(until), ", until %Y-%m-%d %H:%M");
 		refusal_add(refusal, "\n  hold %llu by %s: %s%s; to lift it: cairn release %s %llu",
 			    (unsigned long long)hold->id, hold->by, hold->reason, until,
 			    point->name, (unsigned long long)hold->id);
@@ -88,19 +89,38 @@ int points_refuse_held(const struct point *points, size_t count, struct errbuf *
 
 /* ---- changing them ---- */
 
-struct hold_change {
-	uint64_t point;
+struct holding {
 	/* To add: */
 	const char *reason, *by;
 	int64_t until_ns;
 	uint64_t added;
 	/* To remove (0: all): */
 	uint64_t hold;
-	struct errbuf *err;
+	/* For the journal: */
+	char number[24], until[48];
+	struct point_pair details[2];
 };
 
-static int hold_append(struct point *point, struct hold_change *change, uint64_t id)
+static void note_hold(struct holding *holding, struct journal_note *note, uint64_t id,
+		      int64_t until_ns)
 {
+	snprintf(holding->number, sizeof(holding->number), "%llu", (unsigned long long)id);
+	holding->details[0] = (struct point_pair){(char *)"hold", holding->number};
+	note->details = holding->details;
+	note->detail_count = 1;
+	if (!until_ns)
+		return;
+	format_until(until_ns, holding->until, sizeof(holding->until), "%Y-%m-%d %H:%M:%S %z");
+	holding->details[1] = (struct point_pair){(char *)"until", holding->until};
+	note->detail_count = 2;
+}
+
+static int apply_hold(struct commit *commit, struct point *point, struct journal_note *note,
+		      void *context, struct errbuf *err)
+{
+	struct holding *holding = context;
+	(void)commit;
+	(void)err;
 	struct point_hold *holds =
 		reallocarray(point->holds, point->hold_count + 1, sizeof(point->holds[0]));
 	if (!holds)
@@ -108,30 +128,15 @@ static int hold_append(struct point *point, struct hold_change *change, uint64_t
 	point->holds = holds;
 	struct point_hold *hold = &holds[point->hold_count++];
 	*hold = (struct point_hold){
-		.id = id,
-		.reason = strdup(change->reason),
-		.by = point_user(change->by),
+		.id = holding->added,
+		.reason = strdup(holding->reason),
+		.by = point_user(holding->by),
 		.since_ns = point_now(),
-		.until_ns = change->until_ns,
+		.until_ns = holding->until_ns,
 	};
-	return hold->reason && hold->by ? 0 : -ENOMEM;
-}
-
-static int hold_act(struct repo *repo, struct commit *commit, void *context)
-{
-	struct hold_change *change = context;
-	struct point point;
-	int error = point_read_in_commit(commit, change->point, &point);
-	if (error)
-		return error == -ENOENT ? err_set(change->err, error, "the point is gone") : error;
-	change->added = store_next(repo->store, COUNTER_HOLD);
-	error = hold_append(&point, change, change->added);
-	if (!error)
-		error = point_write(commit, &point);
-	if (error == -E2BIG)
-		err_set(change->err, error, "point '%s' has too many holds", point.name);
-	point_release(&point);
-	return error;
+	note->reason = holding->reason;
+	note_hold(holding, note, hold->id, hold->until_ns);
+	return hold->reason && hold->by ? 1 : -ENOMEM;
 }
 
 int point_hold(struct repo *repo, uint64_t id, const char *reason, const char *by, int64_t until_ns,
@@ -141,12 +146,16 @@ int point_hold(struct repo *repo, uint64_t id, const char *reason, const char *b
 		return err_set(err, -EINVAL, "a hold needs a reason");
 	if (until_ns && until_ns <= point_now())
 		return err_set(err, -EINVAL, "the hold would end in the past");
-	struct hold_change change = {
-		.point = id, .reason = reason, .by = by, .until_ns = until_ns, .err = err};
-	const struct repo_action action = {hold_act, NULL, &change};
-	int error = repo_commit_action(repo, &action);
+	struct holding holding = {
+		.reason = reason,
+		.by = by,
+		.until_ns = until_ns,
+		.added = store_next(repo->store, COUNTER_HOLD),
+	};
+	const struct point_change change = {JOURNAL_HOLD, by, apply_hold, &holding};
+	int error = point_change(repo, id, &change, err);
 	if (!error)
-		*ret_hold = change.added;
+		*ret_hold = holding.added;
 	return error;
 }
 
@@ -166,28 +175,24 @@ static size_t hold_drop(struct point *point, uint64_t id)
 	return count - kept;
 }
 
-static int unhold_act(struct repo *repo, struct commit *commit, void *context)
+static int apply_unhold(struct commit *commit, struct point *point, struct journal_note *note,
+			void *context, struct errbuf *err)
 {
-	(void)repo;
-	struct hold_change *change = context;
-	struct point point;
-	int error = point_read_in_commit(commit, change->point, &point);
-	if (error)
-		return error == -ENOENT ? err_set(change->err, error, "the point is gone") : error;
-	if (hold_drop(&point, change->hold) > 0)
-		error = point_write(commit, &point);
-	else if (change->hold)
-		error = err_set(change->err, -ENOENT, "point '%s' has no hold %llu", point.name,
-				(unsigned long long)change->hold);
-	else
-		error = err_set(change->err, -ENOENT, "point '%s' has no holds", point.name);
-	point_release(&point);
-	return error;
+	struct holding *holding = context;
+	(void)commit;
+	if (holding->hold)
+		note_hold(holding, note, holding->hold, 0);
+	if (hold_drop(point, holding->hold) > 0)
+		return 1;
+	if (holding->hold)
+		return err_set(err, -ENOENT, "point '%s' has no hold %llu", point->name,
+			       (unsigned long long)holding->hold);
+	return err_set(err, -ENOENT, "point '%s' has no holds", point->name);
 }
 
-int point_unhold(struct repo *repo, uint64_t id, uint64_t hold, struct errbuf *err)
+int point_unhold(struct repo *repo, uint64_t id, uint64_t hold, const char *by, struct errbuf *err)
 {
-	struct hold_change change = {.point = id, .hold = hold, .err = err};
-	const struct repo_action action = {unhold_act, NULL, &change};
-	return repo_commit_action(repo, &action);
+	struct holding holding = {.hold = hold};
+	const struct point_change change = {JOURNAL_RELEASE, by, apply_unhold, &holding};
+	return point_change(repo, id, &change, err);
 }

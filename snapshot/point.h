@@ -29,14 +29,39 @@ struct point_hold {
 	int64_t until_ns; /* 0: for ever */
 };
 
-struct point_pair { /* an anchor */
+struct point_pair {
 	char *name;
 	char *value;
 };
 
+struct point_anchor { /* where a neighbour stood when the point was made */
+	char *name;
+	char *value;
+	char *command; /* that told the value, and can be asked again; NULL: given by hand */
+};
+
+/* What a rehearsal (cairn try) ran before it froze the point. */
+struct point_run {
+	char *command; /* NULL: none was run */
+	uint64_t elapsed_ns;
+	int exit_status;
+};
+
+struct point_step {
+	char *name;
+	uint64_t elapsed_ns;
+	int exit_status;
+};
+
+struct point_digest { /* snapshot/digest.h */
+	bool known;
+	uint8_t bytes[32];
+	uint64_t root; /* node id of the tree of digests of files and directories */
+};
+
 enum point_origin {
 	POINT_FROZEN = 0, /* asked for */
-	POINT_SAFETY = 1, /* kept by restore (I8) */
+	POINT_SAFETY = 1, /* kept by restore or carry (I8) */
 };
 
 struct point {
@@ -49,6 +74,9 @@ struct point {
 	uint64_t files, directories, bytes, changed_bytes;
 	enum point_origin origin;
 	enum verdict verdict;
+	int64_t verdict_ns;   /* when it was given; 0: never */
+	char *verdict_by;     /* never NULL */
+	char *verdict_reason; /* never NULL */
 	char *name;
 	char *message; /* never NULL */
 	char *by;      /* who froze it */
@@ -56,8 +84,14 @@ struct point {
 	size_t tag_count;
 	struct point_hold *holds;
 	size_t hold_count;
-	struct point_pair *anchors;
+	struct point_anchor *anchors;
 	size_t anchor_count;
+	struct point_run run;
+	struct point_step *steps;
+	size_t step_count;
+	uint64_t *carried; /* points whose work came over (carry) between the parent and this one */
+	size_t carried_count;
+	struct point_digest digest;
 };
 
 void point_release(struct point *point);
@@ -73,8 +107,12 @@ struct freeze_options {
 	size_t tag_count;
 	const char *const *holds; /* reasons */
 	size_t hold_count;
-	const struct point_pair *anchors;
+	int64_t hold_until_ns; /* of all these holds; 0: for ever */
+	const struct point_anchor *anchors;
 	size_t anchor_count;
+	const struct point_run *run; /* NULL: none */
+	const struct point_step *steps;
+	size_t step_count;
 	bool if_changed; /* do nothing (ret_made = false) where the head equals its base */
 };
 
@@ -114,18 +152,37 @@ int point_by_name(struct repo *repo, uint64_t workspace, const char *name, size_
 int point_list(struct repo *repo, uint64_t workspace, struct point **ret, size_t *ret_count);
 void points_free(struct point *points, size_t count);
 
-int point_rename(struct repo *repo, uint64_t id, const char *name, struct errbuf *err);
+/* Changes of what people said of a point.  Each is one commit, with its entry in the journal.  `by`
+ * NULL: the user of this process.  -ENOENT where the point is gone. */
+int point_rename(struct repo *repo, uint64_t id, const char *name, const char *by,
+		 struct errbuf *err);
+const char *point_verdict_text(enum verdict verdict);	      /* "open" … */
+int point_parse_verdict(const char *text, enum verdict *ret); /* -EINVAL */
+/* `reason` may be "". */
+int point_set_verdict(struct repo *repo, uint64_t id, enum verdict verdict, const char *reason,
+		      const char *by, struct errbuf *err);
+/* Adds tags that are not there yet, removes others (-ENOENT where one is not there). -EINVAL: "".
+ */
+int point_set_tags(struct repo *repo, uint64_t id, const char *const *add, size_t add_count,
+		   const char *const *remove, size_t remove_count, const char *by,
+		   struct errbuf *err);
+/* Records the digest; -EEXIST where it has another one already. */
+int point_set_digest(struct repo *repo, uint64_t id, const struct point_digest *digest,
+		     const char *by, struct errbuf *err);
 
 /* Deletes points in one commit.  -EBUSY where one is held (the message names each hold, its
  * reason, its owner and the command that lifts it).  Children are given the parent of the deleted
  * one; a head based on it likewise. */
-int point_delete(struct repo *repo, const uint64_t *ids, size_t count, bool dry_run,
+int point_delete(struct repo *repo, const uint64_t *ids, size_t count, bool dry_run, const char *by,
 		 struct errbuf *err);
+/* The same for retention: the journal says "prune", and `rules` as the reason. */
+int point_prune(struct repo *repo, const uint64_t *ids, size_t count, const char *rules,
+		const char *by, struct errbuf *err);
 
 int point_hold(struct repo *repo, uint64_t id, const char *reason, const char *by, int64_t until_ns,
 	       uint64_t *ret_hold, struct errbuf *err);
 /* `hold` 0: all holds of the point. -ENOENT. */
-int point_unhold(struct repo *repo, uint64_t id, uint64_t hold, struct errbuf *err);
+int point_unhold(struct repo *repo, uint64_t id, uint64_t hold, const char *by, struct errbuf *err);
 /* Expired holds do not protect. */
 bool point_is_held(const struct point *point, int64_t now_ns);
 

@@ -12,6 +12,20 @@
 #include "index/util/bytes.h"
 #include "snapshot/point_internal.h"
 #include "snapshot/workspace_internal.h"
+#include "snapshot/workspace_record_internal.h"
+
+static const struct point *doomed_point(uint64_t id, const struct point *points, size_t count)
+{
+	size_t low = 0, high = count; /* sorted by id */
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (points[middle].id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < count && points[low].id == id ? &points[low] : NULL;
+}
 
 /* The nearest ancestor that stays, starting with `id` itself. */
 static uint64_t surviving(uint64_t id, const struct idset *doomed, const struct point *points,
@@ -20,13 +34,39 @@ static uint64_t surviving(uint64_t id, const struct idset *doomed, const struct 
 	/* A parent is older than its child: the walk goes down in ids, and ends also where a
 	 * damaged record says otherwise. */
 	while (id && idset_has(doomed, id)) {
-		uint64_t parent = 0;
-		for (size_t i = 0; i < count; i++)
-			if (points[i].id == id)
-				parent = points[i].parent;
-		id = parent < id ? parent : 0;
+		const struct point *point = doomed_point(id, points, count);
+		id = point && point->parent < id ? point->parent : 0;
 	}
 	return id;
+}
+
+static bool id_is_in(uint64_t id, const uint64_t *ids, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+/* Who loses a parent goes on with what had been carried into it. */
+static int inherit_carried(uint64_t id, const struct idset *doomed, const struct point *points,
+			   size_t count, uint64_t **carried, size_t *carried_count)
+{
+	while (id && idset_has(doomed, id)) {
+		const struct point *point = doomed_point(id, points, count);
+		if (!point)
+			break;
+		uint64_t *grown = reallocarray(*carried, *carried_count + point->carried_count + 1,
+					       sizeof(**carried));
+		if (!grown)
+			return -ENOMEM;
+		*carried = grown;
+		for (size_t i = 0; i < point->carried_count; i++)
+			if (!id_is_in(point->carried[i], grown, *carried_count))
+				grown[(*carried_count)++] = point->carried[i];
+		id = point->parent < id ? point->parent : 0;
+	}
+	return 0;
 }
 
 struct orphaned {
@@ -76,7 +116,10 @@ static int reparent_points(struct commit *commit, const struct idset *doomed,
 		if (error)
 			break;
 		point.parent = surviving(list.items[i].parent, doomed, points, count);
-		error = point_write(commit, &point);
+		error = inherit_carried(list.items[i].parent, doomed, points, count, &point.carried,
+					&point.carried_count);
+		if (!error)
+			error = point_write(commit, &point);
 		point_release(&point);
 	}
 	free(list.items);
@@ -93,26 +136,24 @@ static int rebase_workspaces(struct commit *commit, const struct idset *doomed,
 	if (error)
 		return error;
 	for (size_t i = 0; !error && i < workspace_count; i++) {
-		const struct workspace *workspace = &workspaces[i];
-		uint64_t base = surviving(workspace->base, doomed, points, count);
+		struct workspace *workspace = &workspaces[i];
+		uint64_t base = workspace->base;
+		workspace->base = surviving(base, doomed, points, count);
 		if (base == workspace->base)
 			continue;
-		const struct head_state state = {
-			.root = workspace->root,
-			.generation = workspace->generation,
-			.base = base,
-			.counters = workspace->counters,
-		};
-		error = workspace_put_state(commit, workspace->id, &state);
+		error = inherit_carried(base, doomed, points, count, &workspace->carried,
+					&workspace->carried_count);
+		if (!error)
+			error = workspace_write(commit, workspace);
 	}
 	workspaces_free(workspaces, workspace_count);
 	return error;
 }
 
 int points_remove(struct repo *repo, struct commit *commit, const struct idset *doomed,
-		  const struct point *points, size_t count, struct errbuf *err)
+		  const struct point *points, size_t count, const struct journal_note *note,
+		  struct errbuf *err)
 {
-	(void)repo;
 	int error = points_refuse_held(points, count, err);
 	if (!error)
 		error = reparent_points(commit, doomed, points, count);
@@ -124,6 +165,9 @@ int points_remove(struct repo *repo, struct commit *commit, const struct idset *
 					     record_id_key(&key, points[i].id));
 		if (!error)
 			error = record_delete_name(commit, points[i].workspace, points[i].name);
+		struct journal_note entry = *note;
+		if (!error)
+			error = point_journal(repo, commit, &points[i], &entry);
 	}
 	return error;
 }
@@ -142,8 +186,9 @@ struct deletion {
 	size_t id_count;
 	struct errbuf *err;
 	bool dry_run;
-	struct idset doomed;  /* owned */
-	struct point *points; /* owned */
+	struct journal_note note; /* of each */
+	struct idset doomed;	  /* owned */
+	struct point *points;	  /* owned */
 	size_t count;
 };
 
@@ -156,7 +201,13 @@ static void deletion_release(struct deletion *deletion)
 	deletion->doomed = (struct idset)IDSET_INIT;
 }
 
-/* Reads the points to delete, each once. */
+static int by_id(const void *a, const void *b)
+{
+	const struct point *left = a, *right = b;
+	return left->id < right->id ? -1 : left->id > right->id;
+}
+
+/* Reads the points to delete, each once, in order of id. */
 static int deletion_load(struct deletion *deletion, struct commit *commit)
 {
 	deletion_release(deletion);
@@ -178,6 +229,7 @@ static int deletion_load(struct deletion *deletion, struct commit *commit)
 			return error;
 		deletion->count++;
 	}
+	qsort(deletion->points, deletion->count, sizeof(deletion->points[0]), by_id);
 	return 0;
 }
 
@@ -187,7 +239,7 @@ static int deletion_act(struct repo *repo, struct commit *commit, void *context)
 	int error = deletion_load(deletion, commit);
 	if (!error)
 		error = points_remove(repo, commit, &deletion->doomed, deletion->points,
-				      deletion->count, deletion->err);
+				      deletion->count, &deletion->note, deletion->err);
 	if (!error && deletion->dry_run)
 		error = -ECANCELED;
 	return error;
@@ -199,18 +251,39 @@ static void deletion_done(struct repo *repo, void *context)
 	points_removed(repo, &deletion->doomed, deletion->points, deletion->count);
 }
 
-int point_delete(struct repo *repo, const uint64_t *ids, size_t count, bool dry_run,
+static int delete_points(struct repo *repo, struct deletion *deletion)
+{
+	const struct repo_action action = {deletion_act, deletion_done, deletion};
+	int error = repo_commit_action(repo, &action);
+	if (error == -ECANCELED && deletion->dry_run)
+		error = 0;
+	deletion_release(deletion);
+	return error;
+}
+
+int point_delete(struct repo *repo, const uint64_t *ids, size_t count, bool dry_run, const char *by,
 		 struct errbuf *err)
 {
-	struct deletion deletion = {.ids = ids,
-				    .id_count = count,
-				    .err = err,
-				    .dry_run = dry_run,
-				    .doomed = IDSET_INIT};
-	const struct repo_action action = {deletion_act, deletion_done, &deletion};
-	int error = repo_commit_action(repo, &action);
-	if (error == -ECANCELED && dry_run)
-		error = 0;
-	deletion_release(&deletion);
-	return error;
+	struct deletion deletion = {
+		.ids = ids,
+		.id_count = count,
+		.err = err,
+		.dry_run = dry_run,
+		.note = {.action = JOURNAL_DELETE, .by = by},
+		.doomed = IDSET_INIT,
+	};
+	return delete_points(repo, &deletion);
+}
+
+int point_prune(struct repo *repo, const uint64_t *ids, size_t count, const char *rules,
+		const char *by, struct errbuf *err)
+{
+	struct deletion deletion = {
+		.ids = ids,
+		.id_count = count,
+		.err = err,
+		.note = {.action = JOURNAL_PRUNE, .by = by, .reason = rules},
+		.doomed = IDSET_INIT,
+	};
+	return delete_points(repo, &deletion);
 }

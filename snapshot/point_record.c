@@ -11,24 +11,42 @@
 #include "index/util/bytes.h"
 #include "snapshot/point_internal.h"
 
-void point_release(struct point *point)
+static void release_holds(struct point *point)
 {
-	free(point->name);
-	free(point->message);
-	free(point->by);
-	for (size_t i = 0; i < point->tag_count; i++)
-		free(point->tags[i]);
-	free(point->tags);
 	for (size_t i = 0; i < point->hold_count; i++) {
 		free(point->holds[i].reason);
 		free(point->holds[i].by);
 	}
 	free(point->holds);
+}
+
+static void release_anchors(struct point *point)
+{
 	for (size_t i = 0; i < point->anchor_count; i++) {
 		free(point->anchors[i].name);
 		free(point->anchors[i].value);
+		free(point->anchors[i].command);
 	}
 	free(point->anchors);
+}
+
+void point_release(struct point *point)
+{
+	free(point->name);
+	free(point->message);
+	free(point->by);
+	free(point->verdict_by);
+	free(point->verdict_reason);
+	for (size_t i = 0; i < point->tag_count; i++)
+		free(point->tags[i]);
+	free(point->tags);
+	release_holds(point);
+	release_anchors(point);
+	free(point->run.command);
+	for (size_t i = 0; i < point->step_count; i++)
+		free(point->steps[i].name);
+	free(point->steps);
+	free(point->carried);
 	*point = (struct point){0};
 }
 
@@ -79,21 +97,55 @@ static void append_hold(struct record_writer *writer, const struct point_hold *h
 	record_end_field(writer, begin);
 }
 
-static void append_anchor(struct record_writer *writer, const struct point_pair *anchor)
+static void append_pair(struct record_writer *writer, uint16_t tag, const char *name,
+			const char *value)
 {
-	size_t begin = record_begin_field(writer, POINT_ANCHOR);
-	record_append_u32(writer, (uint32_t)strlen(anchor->name));
-	record_append(writer, anchor->name, strlen(anchor->name));
-	record_append(writer, anchor->value, strlen(anchor->value));
+	size_t begin = record_begin_field(writer, tag);
+	record_append_u32(writer, (uint32_t)strlen(name));
+	record_append(writer, name, strlen(name));
+	record_append(writer, value, strlen(value));
 	record_end_field(writer, begin);
 }
 
-void point_encode(const struct point *point, struct bytes old, struct record_writer *writer)
+static void append_verdict(struct record_writer *writer, const struct point *point)
 {
-	struct point_fixed fixed;
-	encode_fixed(point, &fixed);
+	struct verdict_fixed fixed;
+	if (!point->verdict_ns)
+		return;
+	put_le64(fixed.when, (uint64_t)point->verdict_ns);
+	put_le32(fixed.by_length, (uint32_t)strlen(point->verdict_by));
+	size_t begin = record_begin_field(writer, POINT_VERDICT);
 	record_append(writer, &fixed, sizeof(fixed));
-	record_keep_fixed(writer, old, sizeof(fixed));
+	record_append(writer, point->verdict_by, strlen(point->verdict_by));
+	record_append(writer, point->verdict_reason, strlen(point->verdict_reason));
+	record_end_field(writer, begin);
+}
+
+static void append_run(struct record_writer *writer, uint16_t tag, uint64_t elapsed_ns,
+		       int exit_status, const char *text)
+{
+	struct run_fixed fixed;
+	put_le64(fixed.elapsed, elapsed_ns);
+	put_le32(fixed.exit_status, (uint32_t)exit_status);
+	size_t begin = record_begin_field(writer, tag);
+	record_append(writer, &fixed, sizeof(fixed));
+	record_append(writer, text, strlen(text));
+	record_end_field(writer, begin);
+}
+
+static void append_digest(struct record_writer *writer, const struct point_digest *digest)
+{
+	struct digest_fixed fixed;
+	if (!digest->known)
+		return;
+	put_le64(fixed.root, digest->root);
+	memcpy(fixed.bytes, digest->bytes, sizeof(fixed.bytes));
+	record_append_field(writer, POINT_DIGEST, &fixed, sizeof(fixed));
+}
+
+/* In order of the tags. */
+static void append_fields(struct record_writer *writer, const struct point *point)
+{
 	append_string(writer, POINT_NAME, point->name);
 	append_string(writer, POINT_MESSAGE, point->message);
 	append_string(writer, POINT_BY, point->by);
@@ -102,7 +154,29 @@ void point_encode(const struct point *point, struct bytes old, struct record_wri
 	for (size_t i = 0; i < point->hold_count; i++)
 		append_hold(writer, &point->holds[i]);
 	for (size_t i = 0; i < point->anchor_count; i++)
-		append_anchor(writer, &point->anchors[i]);
+		append_pair(writer, POINT_ANCHOR, point->anchors[i].name, point->anchors[i].value);
+	append_verdict(writer, point);
+	for (size_t i = 0; i < point->anchor_count; i++)
+		if (point->anchors[i].command)
+			append_pair(writer, POINT_ANCHOR_COMMAND, point->anchors[i].name,
+				    point->anchors[i].command);
+	if (point->run.command)
+		append_run(writer, POINT_RUN, point->run.elapsed_ns, point->run.exit_status,
+			   point->run.command);
+	for (size_t i = 0; i < point->step_count; i++)
+		append_run(writer, POINT_STEP, point->steps[i].elapsed_ns,
+			   point->steps[i].exit_status, point->steps[i].name);
+	record_append_ids(writer, POINT_CARRIED, point->carried, point->carried_count);
+	append_digest(writer, &point->digest);
+}
+
+void point_encode(const struct point *point, struct bytes old, struct record_writer *writer)
+{
+	struct point_fixed fixed;
+	encode_fixed(point, &fixed);
+	record_append(writer, &fixed, sizeof(fixed));
+	record_keep_fixed(writer, old, sizeof(fixed));
+	append_fields(writer, point);
 	record_keep_fields(writer, old, POINT_FIRST_UNKNOWN);
 }
 
@@ -156,17 +230,79 @@ static int take_hold(const struct record_field *field, struct point_hold *hold)
 	return error ? error : take_string(text + reason_length, length - reason_length, &hold->by);
 }
 
-static int take_anchor(const struct record_field *field, struct point_pair *anchor)
+/* Of POINT_ANCHOR and POINT_ANCHOR_COMMAND. */
+static int take_pair(const struct record_field *field, char **ret_name, char **ret_value)
 {
 	if (field->length < 4)
 		return -EUCLEAN;
 	size_t name_length = get_le32(field->data);
 	if (name_length > field->length - 4)
 		return -EUCLEAN;
-	int error = take_string(field->data + 4, name_length, &anchor->name);
+	int error = take_string(field->data + 4, name_length, ret_name);
 	return error ? error
 		     : take_string(field->data + 4 + name_length, field->length - 4 - name_length,
-				   &anchor->value);
+				   ret_value);
+}
+
+/* Its anchor came before.  A command without one is none of ours. */
+static int take_anchor_command(const struct record_field *field, struct point *point)
+{
+	char *name = NULL, *command = NULL;
+	int error = take_pair(field, &name, &command);
+	for (size_t i = 0; !error && i < point->anchor_count; i++) {
+		struct point_anchor *anchor = &point->anchors[i];
+		if (anchor->command || strcmp(anchor->name, name) != 0)
+			continue;
+		anchor->command = command;
+		command = NULL;
+		break;
+	}
+	free(name);
+	free(command);
+	return error;
+}
+
+static int take_verdict(const struct record_field *field, struct point *point)
+{
+	if (field->length < sizeof(struct verdict_fixed))
+		return -EUCLEAN;
+	const struct verdict_fixed *fixed = (const struct verdict_fixed *)field->data;
+	const uint8_t *text = field->data + sizeof(*fixed);
+	size_t length = field->length - sizeof(*fixed);
+	size_t by_length = get_le32(fixed->by_length);
+	if (by_length > length)
+		return -EUCLEAN;
+	point->verdict_ns = (int64_t)get_le64(fixed->when);
+	int error = take_string(text, by_length, &point->verdict_by);
+	return error ? error
+		     : take_string(text + by_length, length - by_length, &point->verdict_reason);
+}
+
+static int take_run(const struct record_field *field, uint64_t *ret_elapsed, int *ret_exit_status,
+		    char **ret_text)
+{
+	if (field->length < sizeof(struct run_fixed))
+		return -EUCLEAN;
+	const struct run_fixed *fixed = (const struct run_fixed *)field->data;
+	*ret_elapsed = get_le64(fixed->elapsed);
+	*ret_exit_status = (int)get_le32(fixed->exit_status);
+	return take_string(field->data + sizeof(*fixed), field->length - sizeof(*fixed), ret_text);
+}
+
+static int take_step(const struct record_field *field, struct point_step *step)
+{
+	return take_run(field, &step->elapsed_ns, &step->exit_status, &step->name);
+}
+
+static int take_digest(const struct record_field *field, struct point_digest *digest)
+{
+	if (field->length != sizeof(struct digest_fixed))
+		return -EUCLEAN;
+	const struct digest_fixed *fixed = (const struct digest_fixed *)field->data;
+	digest->known = true;
+	digest->root = get_le64(fixed->root);
+	memcpy(digest->bytes, fixed->bytes, sizeof(digest->bytes));
+	return 0;
 }
 
 static int take_field(const struct record_field *field, struct point *point)
@@ -183,8 +319,23 @@ static int take_field(const struct record_field *field, struct point *point)
 		return take_string(field->data, field->length, &point->tags[point->tag_count++]);
 	case POINT_HOLD:
 		return take_hold(field, &point->holds[point->hold_count++]);
-	case POINT_ANCHOR:
-		return take_anchor(field, &point->anchors[point->anchor_count++]);
+	case POINT_ANCHOR: {
+		struct point_anchor *anchor = &point->anchors[point->anchor_count++];
+		return take_pair(field, &anchor->name, &anchor->value);
+	}
+	case POINT_VERDICT:
+		return take_verdict(field, point);
+	case POINT_ANCHOR_COMMAND:
+		return take_anchor_command(field, point);
+	case POINT_RUN:
+		return take_run(field, &point->run.elapsed_ns, &point->run.exit_status,
+				&point->run.command);
+	case POINT_STEP:
+		return take_step(field, &point->steps[point->step_count++]);
+	case POINT_CARRIED:
+		return record_take_id(field, &point->carried, &point->carried_count);
+	case POINT_DIGEST:
+		return take_digest(field, &point->digest);
 	default:
 		return 0;
 	}
@@ -193,13 +344,14 @@ static int take_field(const struct record_field *field, struct point *point)
 /* Zeroed arrays for as many repeated fields as the record has. */
 static int make_arrays(struct bytes value, size_t position, struct point *point)
 {
-	size_t tags = 0, holds = 0, anchors = 0;
+	size_t tags = 0, holds = 0, anchors = 0, steps = 0;
 	struct record_field field;
 	int got;
 	while ((got = record_next_field(value, &position, &field)) == 1) {
 		tags += field.tag == POINT_TAG;
 		holds += field.tag == POINT_HOLD;
 		anchors += field.tag == POINT_ANCHOR;
+		steps += field.tag == POINT_STEP;
 	}
 	if (got < 0)
 		return got;
@@ -209,6 +361,19 @@ static int make_arrays(struct bytes value, size_t position, struct point *point)
 		return -ENOMEM;
 	if (anchors && !(point->anchors = calloc(anchors, sizeof(point->anchors[0]))))
 		return -ENOMEM;
+	if (steps && !(point->steps = calloc(steps, sizeof(point->steps[0]))))
+		return -ENOMEM;
+	return 0;
+}
+
+/* Texts that are never NULL. */
+static int fill_texts(struct point *point)
+{
+	char **const texts[] = {&point->message, &point->by, &point->verdict_by,
+				&point->verdict_reason};
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		if (!*texts[i] && !(*texts[i] = record_string(NULL, 0)))
+			return -ENOMEM;
 	return 0;
 }
 
@@ -225,11 +390,7 @@ static int take_fields(struct bytes value, size_t position, struct point *point)
 		return got;
 	if (!point->name || !*point->name)
 		return -EUCLEAN;
-	if (!point->message && !(point->message = record_string(NULL, 0)))
-		return -ENOMEM;
-	if (!point->by && !(point->by = record_string(NULL, 0)))
-		return -ENOMEM;
-	return 0;
+	return fill_texts(point);
 }
 
 int point_decode(uint64_t id, struct bytes value, struct point *ret)

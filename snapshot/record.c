@@ -84,6 +84,16 @@ void record_end_field(struct record_writer *writer, size_t begin)
 			 (uint32_t)(writer->length - begin - RECORD_FIELD_HEADER));
 }
 
+void record_append_ids(struct record_writer *writer, uint16_t tag, const uint64_t *ids,
+		       size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		uint8_t id[8];
+		put_le64(id, ids[i]);
+		record_append_field(writer, tag, id, sizeof(id));
+	}
+}
+
 int record_fixed_length(struct bytes record, size_t minimum)
 {
 	if (record.length < minimum || record.length < 2)
@@ -135,6 +145,18 @@ void record_keep_fields(struct record_writer *writer, struct bytes old, uint16_t
 	while (record_next_field(old, &position, &field) == 1)
 		if (field.tag >= first_unknown)
 			record_append_field(writer, field.tag, field.data, field.length);
+}
+
+int record_take_id(const struct record_field *field, uint64_t **ids, size_t *count)
+{
+	if (field->length != 8)
+		return -EUCLEAN;
+	uint64_t *grown = reallocarray(*ids, *count + 1, sizeof(**ids));
+	if (!grown)
+		return -ENOMEM;
+	grown[(*count)++] = get_le64(field->data);
+	*ids = grown;
+	return 0;
 }
 
 char *record_string(const uint8_t *data, size_t length)

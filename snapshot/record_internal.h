@@ -32,6 +32,10 @@ void record_append_field(struct record_writer *writer, uint16_t tag, const void 
 size_t record_begin_field(struct record_writer *writer, uint16_t tag);
 void record_end_field(struct record_writer *writer, size_t begin);
 
+/* One field with an id each. */
+void record_append_ids(struct record_writer *writer, uint16_t tag, const uint64_t *ids,
+		       size_t count);
+
 struct record_field {
 	uint16_t tag;
 	const uint8_t *data;
@@ -49,6 +53,9 @@ int record_next_field(struct bytes record, size_t *position, struct record_field
 void record_keep_fixed(struct record_writer *writer, struct bytes old, size_t known);
 /* … the fields. */
 void record_keep_fields(struct record_writer *writer, struct bytes old, uint16_t first_unknown);
+
+/* Appends the id in a field of record_append_ids() to a malloc'ed array. */
+int record_take_id(const struct record_field *field, uint64_t **ids, size_t *count);
 
 /* A terminated copy; NULL where there is no memory. */
 char *record_string(const uint8_t *data, size_t length);

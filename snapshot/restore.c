@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "snapshot/journal.h"
 #include "snapshot/point_internal.h"
 #include "snapshot/workspace_internal.h"
 
@@ -68,13 +69,43 @@ static int safety_name(struct commit *commit, uint64_t workspace, const char *ta
 	return -EEXIST;
 }
 
+/* The head comes from its new base alone. */
+static int forget_carried(struct head *head, struct commit *commit)
+{
+	uint64_t *carried;
+	size_t count;
+	int error = workspace_take_carried(commit, head->workspace, &carried, &count);
+	if (!error)
+		free(carried);
+	return error;
+}
+
+static int journal_restore(struct repo *repo, struct commit *commit,
+			   const struct restoring *restoring)
+{
+	const struct restore_result *result = &restoring->result;
+	const struct point_pair kept = {(char *)"safety_point", result->safety.name};
+	struct journal_note note = {
+		.action = JOURNAL_RESTORE,
+		.by = restoring->by,
+		.workspace = restoring->head->workspace,
+		.point = result->target.id,
+		.point_name = result->target.name,
+		.details = &kept,
+		.detail_count = result->safety_made,
+	};
+	return journal_append(repo, commit, &note);
+}
+
 static int keep_present_state(struct restoring *restoring, struct commit *commit)
 {
 	struct head *head = restoring->head;
 	struct restore_result *result = &restoring->result;
 	int equal = head_equals_base(head, commit, &result->safety);
-	if (equal != 0)
-		return equal < 0 ? equal : 0;
+	if (equal < 0)
+		return equal;
+	if (equal == 1)
+		return forget_carried(head, commit);
 	char name[256], message[320];
 	int error = safety_name(commit, head->workspace, result->target.name, name);
 	if (error)
@@ -114,7 +145,8 @@ static int restore_act(struct repo *repo, struct commit *commit, void *context)
 				.bytes = (int64_t)result->target.bytes,
 			},
 	};
-	return workspace_put_state(commit, head->workspace, &restoring->state);
+	error = workspace_put_state(commit, head->workspace, &restoring->state);
+	return error ? error : journal_restore(repo, commit, restoring);
 }
 
 static void restore_done(struct repo *repo, void *context)

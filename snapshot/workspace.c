@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "snapshot/inode.h"
+#include "snapshot/journal.h"
 #include "snapshot/point_internal.h"
 #include "snapshot/workspace_internal.h"
 #include "snapshot/workspace_record_internal.h"
@@ -93,6 +94,7 @@ struct creation {
 	const char *name;
 	uint32_t uid, gid;
 	const struct point *point; /* to clone, or NULL */
+	const char *by;
 	struct errbuf *err;
 };
 
@@ -160,6 +162,20 @@ static int fill_workspace(struct repo *repo, struct commit *commit, const struct
 	return 0;
 }
 
+static int journal_creation(struct repo *repo, struct commit *commit,
+			    const struct creation *creation, const struct workspace *workspace)
+{
+	const struct journal_note note = {
+		.action = creation->point ? JOURNAL_CLONE : JOURNAL_WORKSPACE_CREATE,
+		.by = creation->by,
+		.workspace = workspace->id,
+		.workspace_name = workspace->name,
+		.point = creation->point ? creation->point->id : 0,
+		.point_name = creation->point ? creation->point->name : NULL,
+	};
+	return journal_append(repo, commit, &note);
+}
+
 static int create_act(struct repo *repo, struct commit *commit, void *context)
 {
 	const struct creation *creation = context;
@@ -179,6 +195,8 @@ static int create_act(struct repo *repo, struct commit *commit, void *context)
 		error = workspace_write(commit, &workspace);
 	if (!error)
 		error = record_put_name(commit, 0, workspace.name, workspace.id);
+	if (!error)
+		error = journal_creation(repo, commit, creation, &workspace);
 	workspace_release(&workspace);
 	return error;
 }
@@ -193,23 +211,23 @@ static int create(struct repo *repo, struct creation *creation)
 }
 
 int workspace_create(struct repo *repo, const char *name, uint32_t uid, uint32_t gid,
-		     struct errbuf *err)
+		     const char *by, struct errbuf *err)
 {
-	struct creation creation = {.name = name, .uid = uid, .gid = gid, .err = err};
+	struct creation creation = {.name = name, .uid = uid, .gid = gid, .by = by, .err = err};
 	return create(repo, &creation);
 }
 
-int workspace_clone(struct repo *repo, const struct point *point, const char *name,
+int workspace_clone(struct repo *repo, const struct point *point, const char *name, const char *by,
 		    struct errbuf *err)
 {
-	struct creation creation = {.name = name, .point = point, .err = err};
+	struct creation creation = {.name = name, .point = point, .by = by, .err = err};
 	return create(repo, &creation);
 }
 
 /* ---- renaming ---- */
 
 struct renaming {
-	const char *name, *new_name;
+	const char *name, *new_name, *by;
 	struct errbuf *err;
 	uint64_t id;
 	char *head_name; /* owned; for the open head */
@@ -242,9 +260,23 @@ static int rename_in_commit(struct commit *commit, struct workspace *workspace,
 	return workspace_write(commit, workspace);
 }
 
+static int journal_renaming(struct repo *repo, struct commit *commit,
+			    const struct renaming *renaming)
+{
+	const struct point_pair old_name = {(char *)"old_name", (char *)renaming->name};
+	const struct journal_note note = {
+		.action = JOURNAL_WORKSPACE_RENAME,
+		.by = renaming->by,
+		.workspace = renaming->id,
+		.workspace_name = renaming->new_name,
+		.details = &old_name,
+		.detail_count = 1,
+	};
+	return journal_append(repo, commit, &note);
+}
+
 static int rename_act(struct repo *repo, struct commit *commit, void *context)
 {
-	(void)repo;
 	struct renaming *renaming = context;
 	struct workspace workspace;
 	int error = find_in_commit(commit, renaming->name, &workspace);
@@ -255,6 +287,8 @@ static int rename_act(struct repo *repo, struct commit *commit, void *context)
 		error = check_free(commit, renaming->new_name, renaming->err);
 		if (!error)
 			error = rename_in_commit(commit, &workspace, renaming->new_name);
+		if (!error)
+			error = journal_renaming(repo, commit, renaming);
 	}
 	workspace_release(&workspace);
 	return error;
@@ -271,7 +305,8 @@ static void rename_done(struct repo *repo, void *context)
 	renaming->head_name = NULL;
 }
 
-int workspace_rename(struct repo *repo, const char *name, const char *new_name, struct errbuf *err)
+int workspace_rename(struct repo *repo, const char *name, const char *new_name, const char *by,
+		     struct errbuf *err)
 {
 	int error = workspace_check_name(new_name, err);
 	if (error)
@@ -279,7 +314,12 @@ int workspace_rename(struct repo *repo, const char *name, const char *new_name, 
 	if (!*name || strlen(name) > 255)
 		return workspace_not_found(repo, name, err);
 	struct renaming renaming = {
-		.name = name, .new_name = new_name, .err = err, .head_name = strdup(new_name)};
+		.name = name,
+		.new_name = new_name,
+		.by = by,
+		.err = err,
+		.head_name = strdup(new_name),
+	};
 	if (!renaming.head_name)
 		return -ENOMEM;
 	const struct repo_action action = {rename_act, rename_done, &renaming};
@@ -291,7 +331,7 @@ int workspace_rename(struct repo *repo, const char *name, const char *new_name, 
 /* ---- deleting ---- */
 
 struct deletion {
-	const char *name;
+	const char *name, *by;
 	bool dry_run;
 	struct errbuf *err;
 	struct point *points; /* owned */
@@ -314,6 +354,14 @@ static int delete_in_commit(struct repo *repo, struct commit *commit,
 	if (repo_open_head(repo, workspace->id))
 		return err_set(deletion->err, -EBUSY, "workspace '%s' is in use; unmount it first",
 			       workspace->name);
+	const struct journal_note note = {
+		.action = JOURNAL_WORKSPACE_DELETE,
+		.by = deletion->by,
+		.workspace = workspace->id,
+		.workspace_name = workspace->name,
+	};
+	struct journal_note entry = note;
+	entry.action = JOURNAL_DELETE;
 	int error =
 		points_read_in_commit(commit, workspace->id, &deletion->points, &deletion->count);
 	for (size_t i = 0; !error && i < deletion->count; i++) {
@@ -322,7 +370,9 @@ static int delete_in_commit(struct repo *repo, struct commit *commit,
 	}
 	if (!error)
 		error = points_remove(repo, commit, &deletion->doomed, deletion->points,
-				      deletion->count, deletion->err);
+				      deletion->count, &entry, deletion->err);
+	if (!error)
+		error = journal_append(repo, commit, &note);
 	struct record_key key;
 	if (!error)
 		error = commit_delete_record(commit, TABLE_WORKSPACES,
@@ -353,12 +403,13 @@ static void delete_done(struct repo *repo, void *context)
 	points_removed(repo, &deletion->doomed, deletion->points, deletion->count);
 }
 
-int workspace_delete(struct repo *repo, const char *name, bool dry_run, struct errbuf *err)
+int workspace_delete(struct repo *repo, const char *name, bool dry_run, const char *by,
+		     struct errbuf *err)
 {
 	if (!*name || strlen(name) > 255)
 		return workspace_not_found(repo, name, err);
 	struct deletion deletion = {
-		.name = name, .dry_run = dry_run, .err = err, .doomed = IDSET_INIT};
+		.name = name, .by = by, .dry_run = dry_run, .err = err, .doomed = IDSET_INIT};
 	const struct repo_action action = {delete_act, delete_done, &deletion};
 	int error = repo_commit_action(repo, &action);
 	if (error == -ECANCELED && dry_run)

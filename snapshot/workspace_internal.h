@@ -8,6 +8,13 @@
 /* Puts a head's state into its record; all else in the record stays. */
 int workspace_put_state(struct commit *commit, uint64_t id, const struct head_state *state);
 
+/* Replaces what was carried over into the head since its base. */
+int workspace_put_carried(struct commit *commit, uint64_t id, const uint64_t *carried,
+			  size_t count);
+
+/* Hands it over (malloc'ed): the record has none any more. */
+int workspace_take_carried(struct commit *commit, uint64_t id, uint64_t **ret, size_t *ret_count);
+
 int workspace_decode(uint64_t id, struct bytes value, struct workspace *ret);
 /* Reads by id: -ENOENT. */
 int workspace_read(struct reader *reader, uint64_t id, struct workspace *ret);

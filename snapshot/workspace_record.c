@@ -63,6 +63,7 @@ static void workspace_encode(const struct workspace *workspace, struct bytes old
 	record_append(writer, &fixed, sizeof(fixed));
 	record_keep_fixed(writer, old, sizeof(fixed));
 	record_append_field(writer, WORKSPACE_NAME, workspace->name, strlen(workspace->name));
+	record_append_ids(writer, WORKSPACE_CARRIED, workspace->carried, workspace->carried_count);
 	record_keep_fields(writer, old, WORKSPACE_FIRST_UNKNOWN);
 }
 
@@ -99,6 +100,18 @@ static void decode_fixed(const struct workspace_fixed *fixed, struct workspace *
 	ret->counters.changed_bytes = (int64_t)get_le64(fixed->changed_bytes);
 }
 
+static int take_field(const struct record_field *field, struct workspace *workspace)
+{
+	if (field->tag == WORKSPACE_CARRIED)
+		return record_take_id(field, &workspace->carried, &workspace->carried_count);
+	if (field->tag != WORKSPACE_NAME || workspace->name)
+		return 0;
+	if (field->length == 0 || memchr(field->data, 0, field->length))
+		return -EUCLEAN;
+	workspace->name = record_string(field->data, field->length);
+	return workspace->name ? 0 : -ENOMEM;
+}
+
 int workspace_decode(uint64_t id, struct bytes value, struct workspace *ret)
 {
 	int fixed = record_fixed_length(value, sizeof(struct workspace_fixed));
@@ -108,19 +121,16 @@ int workspace_decode(uint64_t id, struct bytes value, struct workspace *ret)
 	decode_fixed(value.data, &workspace);
 	size_t position = (size_t)fixed;
 	struct record_field field;
-	int got;
-	while ((got = record_next_field(value, &position, &field)) == 1) {
-		if (field.tag != WORKSPACE_NAME || workspace.name)
-			continue;
-		if (field.length == 0 || memchr(field.data, 0, field.length))
-			return -EUCLEAN;
-		workspace.name = record_string(field.data, field.length);
-		if (!workspace.name)
-			return -ENOMEM;
-	}
-	if (got < 0 || !workspace.name) {
-		free(workspace.name);
-		return -EUCLEAN;
+	int got, error = 0;
+	while (!error && (got = record_next_field(value, &position, &field)) == 1)
+		error = take_field(&field, &workspace);
+	if (!error)
+		error = got;
+	if (!error && !workspace.name)
+		error = -EUCLEAN;
+	if (error) {
+		workspace_release(&workspace);
+		return error;
 	}
 	*ret = workspace;
 	return 0;
@@ -129,6 +139,7 @@ int workspace_decode(uint64_t id, struct bytes value, struct workspace *ret)
 void workspace_release(struct workspace *workspace)
 {
 	free(workspace->name);
+	free(workspace->carried);
 	*workspace = (struct workspace){0};
 }
 
@@ -153,6 +164,42 @@ int workspace_read_in_commit(struct commit *commit, uint64_t id, struct workspac
 	struct bytes value;
 	int error = commit_record(commit, TABLE_WORKSPACES, record_id_key(&key, id), &value);
 	return error ? error : workspace_decode(id, value, ret);
+}
+
+int workspace_put_carried(struct commit *commit, uint64_t id, const uint64_t *carried, size_t count)
+{
+	struct workspace workspace;
+	int error = workspace_read_in_commit(commit, id, &workspace);
+	if (error)
+		return error == -ENOENT ? -EUCLEAN : error;
+	free(workspace.carried);
+	workspace.carried = (uint64_t *)carried;
+	workspace.carried_count = count;
+	error = workspace_write(commit, &workspace);
+	workspace.carried = NULL; /* the caller's */
+	workspace_release(&workspace);
+	return error;
+}
+
+int workspace_take_carried(struct commit *commit, uint64_t id, uint64_t **ret, size_t *ret_count)
+{
+	struct workspace workspace;
+	int error = workspace_read_in_commit(commit, id, &workspace);
+	if (error)
+		return error == -ENOENT ? -EUCLEAN : error;
+	uint64_t *carried = workspace.carried;
+	size_t count = workspace.carried_count;
+	workspace.carried = NULL;
+	workspace_release(&workspace);
+	if (count)
+		error = workspace_put_carried(commit, id, NULL, 0);
+	if (error) {
+		free(carried);
+		return error;
+	}
+	*ret = carried;
+	*ret_count = count;
+	return 0;
 }
 
 /* ---- all of them ---- */

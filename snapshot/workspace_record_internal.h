@@ -24,7 +24,11 @@ _Static_assert(sizeof(struct workspace_fixed) == 72, "on disk");
 _Static_assert(offsetof(struct workspace_fixed, created) == 32, "on disk");
 _Static_assert(offsetof(struct workspace_fixed, changed_bytes) == 64, "on disk");
 
-enum workspace_tag { WORKSPACE_NAME = 1, WORKSPACE_FIRST_UNKNOWN };
+enum workspace_tag {
+	WORKSPACE_NAME = 1,
+	WORKSPACE_CARRIED = 2, /* repeated; id u64 */
+	WORKSPACE_FIRST_UNKNOWN
+};
 
 /* Writes the record whole; keeps what an older record of that id has and we do not know. */
 int workspace_write(struct commit *commit, const struct workspace *workspace);

@@ -21,7 +21,7 @@ for argument in "$@"; do
 done
 
 packages='build-essential cmake pkg-config libfuse3-dev fuse3 liblmdb-dev libxxhash-dev libzstd-dev
-	liblz4-dev libjansson-dev libsmartcols-dev libcmocka-dev python3-minimal python3 rsync attr acl
+	liblz4-dev libssl-dev libjansson-dev libsmartcols-dev libcmocka-dev python3-minimal python3 rsync attr acl
 	util-linux e2fsprogs mount procps sqlite3 shellcheck git'
 
 install_packages() {

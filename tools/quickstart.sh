@@ -6,7 +6,7 @@
 set -eu
 
 packages='build-essential cmake pkg-config libfuse3-dev fuse3 liblmdb-dev libxxhash-dev
-	libzstd-dev liblz4-dev libjansson-dev libsmartcols-dev'
+	libzstd-dev liblz4-dev libssl-dev libjansson-dev libsmartcols-dev'
 
 say() {
 	printf 'quickstart: %s\n' "$*"

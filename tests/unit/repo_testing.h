@@ -142,7 +142,7 @@ static UNUSED void fixture_create(struct fixture *fixture)
 	struct errbuf err = {""};
 	fixture_create_store(fixture);
 	must(repo_open(fixture->directory, 0, NULL, &fixture->repo, &err));
-	must(workspace_create(fixture->repo, "main", 0, 0, &err));
+	must(workspace_create(fixture->repo, "main", 0, 0, NULL, &err));
 	must(repo_head(fixture->repo, "main", &fixture->head, &err));
 }
 

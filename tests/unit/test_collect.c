@@ -51,7 +51,7 @@ static void test_collect_frees_what_nothing_reaches(void **state)
 	struct sweep_result result = collect(fixture, false);
 	assert_int_equal(result.chunks, 0); /* the point has it */
 
-	must(point_delete(fixture->repo, &point.id, 1, false, &err));
+	must(point_delete(fixture->repo, &point.id, 1, false, NULL, &err));
 	uint64_t before = chunks(fixture);
 	result = collect(fixture, true);
 	assert_int_equal(result.chunks, 2);
@@ -183,7 +183,7 @@ static void test_collect_can_be_stopped(void **state)
 	put_file(fixture->head, "doomed", 300000, 2);
 	struct point point = freeze(fixture->head, "one");
 	remove_file(fixture->head, "doomed");
-	must(point_delete(fixture->repo, &point.id, 1, false, &err));
+	must(point_delete(fixture->repo, &point.id, 1, false, NULL, &err));
 	point_release(&point);
 	struct stop stop = {"mark", 0};
 	assert_int_equal(repo_collect(fixture->repo, false, stop_at, &stop, &result), -EINTR);

@@ -159,7 +159,7 @@ static void two_workspaces_share_an_engine(void **state)
 
 	(void)state;
 	bench_create(&bench, &options);
-	must(workspace_create(bench.store.repo, "other", 0, 0, NULL));
+	must(workspace_create(bench.store.repo, "other", 0, 0, NULL, NULL));
 	other.store.repo = bench.store.repo;
 	other.engine = bench.engine;
 	must(repo_head(bench.store.repo, "other", &other.store.head, NULL));
@@ -373,7 +373,7 @@ static void bench_create_faulty(struct bench *bench, struct io_ops *ops, struct 
 	*bench = (struct bench){.flush_error = 0};
 	fixture_create_store(&bench->store);
 	must(repo_open(bench->store.directory, 0, &io, &bench->store.repo, &err));
-	must(workspace_create(bench->store.repo, "main", 0, 0, &err));
+	must(workspace_create(bench->store.repo, "main", 0, 0, NULL, &err));
 	must(repo_head(bench->store.repo, "main", &bench->store.head, &err));
 	bench_start(bench, &options);
 }

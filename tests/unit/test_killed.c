@@ -117,7 +117,7 @@ static void deed_delete(struct repo *repo, const char *name, bool safety_points)
 		    (safety_points && points[i].origin == POINT_SAFETY))
 			ids[doomed++] = points[i].id;
 	if (doomed)
-		must(point_delete(repo, ids, doomed, false, NULL));
+		must(point_delete(repo, ids, doomed, false, NULL, NULL));
 	points_free(points, count);
 }
 

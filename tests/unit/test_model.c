@@ -619,7 +619,7 @@ static void step_delete(struct world *world)
 		doomed[count] = kept;
 		ids[count++] = kept->point.id;
 	}
-	must(point_delete(world->fixture.repo, ids, count, false, &err));
+	must(point_delete(world->fixture.repo, ids, count, false, NULL, &err));
 	for (size_t i = 0; i < count; i++)
 		forget_point(doomed[i]);
 	all_committed(world);
@@ -635,7 +635,7 @@ static void step_clone(struct world *world)
 			continue;
 		snprintf(space->name, sizeof(space->name), "space %d",
 			 world->names_used++ % 100000);
-		must(workspace_clone(world->fixture.repo, &kept->point, space->name, &err));
+		must(workspace_clone(world->fixture.repo, &kept->point, space->name, NULL, &err));
 		must(repo_head(world->fixture.repo, space->name, &space->head, &err));
 		model_copy(&space->now, &kept->model);
 		all_committed(world);
@@ -653,7 +653,7 @@ static void step_delete_space(struct world *world)
 	must(repo_commit(world->fixture.repo));
 	all_committed(world);
 	space->head = head_put(space->head);
-	must(workspace_delete(world->fixture.repo, space->name, false, &err));
+	must(workspace_delete(world->fixture.repo, space->name, false, NULL, &err));
 	for (int i = 0; i < POINTS; i++)
 		if (world->points[i].point.id && world->points[i].space == index)
 			forget_point(&world->points[i]);

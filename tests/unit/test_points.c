@@ -1,5 +1,6 @@
 /* Points: freezing, restoring, naming, holding, deleting: snapshot/point.h. */
 #include "index/util/bytes.h"
+#include "record_dump.h"
 #include "repo_testing.h"
 #include "snapshot/point_internal.h"
 #include "snapshot/workspace_internal.h"
@@ -93,7 +94,7 @@ static void test_freeze(void **state)
 	struct fixture *fixture = *state;
 	static const char *const tags[] = {"import", "week 47"};
 	static const char *const holds[] = {"audit"};
-	struct point_pair anchors[] = {{(char *)"db", (char *)"lsn=17"}};
+	struct point_anchor anchors[] = {{(char *)"db", (char *)"lsn=17", NULL}};
 	const struct freeze_options options = {
 		.name = "first",
 		.message = "before the import",
@@ -361,7 +362,7 @@ static void test_restore_keeps_work(void **state)
 	assert_int_equal(count, 5);
 	points_free(points, count);
 
-	must(point_delete(fixture->repo, &first.id, 1, false, &err));
+	must(point_delete(fixture->repo, &first.id, 1, false, NULL, &err));
 	assert_int_equal(point_restore(fixture->head, &first, NULL, &result, &err), -ENOENT);
 	assert_non_null(strstr(err.text, "deleted meanwhile"));
 	point_release(&first);
@@ -378,7 +379,7 @@ static void test_restore_from_other_workspace(void **state)
 	char name[256];
 	memset(name, 'n', 255);
 	name[255] = 0;
-	must(workspace_create(fixture->repo, "other", 0, 0, &err));
+	must(workspace_create(fixture->repo, "other", 0, 0, NULL, &err));
 	must(repo_head(fixture->repo, "other", &other, &err));
 	put_file(other, "theirs", 3000, 1);
 	struct point point = freeze(other, name);
@@ -409,26 +410,26 @@ static void test_holds(void **state)
 	must(point_hold(fixture->repo, id, "audit", "anna", 0, &audit, &err));
 	assert_int_equal(point_hold(fixture->repo, id, "", "anna", 0, &expired, &err), -EINVAL);
 	assert_int_equal(point_hold(fixture->repo, id, "late", "anna", 1, &expired, &err), -EINVAL);
-	assert_int_equal(point_delete(fixture->repo, &id, 1, true, &err), -EBUSY);
-	assert_int_equal(point_delete(fixture->repo, &id, 1, false, &err), -EBUSY);
+	assert_int_equal(point_delete(fixture->repo, &id, 1, true, NULL, &err), -EBUSY);
+	assert_int_equal(point_delete(fixture->repo, &id, 1, false, NULL, &err), -EBUSY);
 	snprintf(expected, sizeof(expected),
 		 "point 'held' is held:\n  hold %" PRIu64
 		 " by anna: audit; to lift it: cairn release held %" PRIu64,
 		 audit, audit);
 	assert_string_equal(err.text, expected);
-	assert_int_equal(workspace_delete(fixture->repo, "main", false, &err), -EBUSY);
+	assert_int_equal(workspace_delete(fixture->repo, "main", false, NULL, &err), -EBUSY);
 	must(point_hold(fixture->repo, id, "short", "bert", point_now() + 30000000, &expired,
 			&err));
-	assert_int_equal(point_unhold(fixture->repo, id, 999, &err), -ENOENT);
-	must(point_unhold(fixture->repo, id, audit, &err));
-	assert_int_equal(point_delete(fixture->repo, &id, 1, false, &err), -EBUSY);
+	assert_int_equal(point_unhold(fixture->repo, id, 999, NULL, &err), -ENOENT);
+	must(point_unhold(fixture->repo, id, audit, NULL, &err));
+	assert_int_equal(point_delete(fixture->repo, &id, 1, false, NULL, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "until 20"));
 	usleep(40000); /* it expires */
-	must(point_delete(fixture->repo, &id, 1, true, &err));
+	must(point_delete(fixture->repo, &id, 1, true, NULL, &err));
 	must(point_hold(fixture->repo, id, "again", NULL, 0, &audit, &err));
-	must(point_unhold(fixture->repo, id, 0, &err));
-	assert_int_equal(point_unhold(fixture->repo, id, 0, &err), -ENOENT);
-	must(point_delete(fixture->repo, &id, 1, false, &err));
+	must(point_unhold(fixture->repo, id, 0, NULL, &err));
+	assert_int_equal(point_unhold(fixture->repo, id, 0, NULL, &err), -ENOENT);
+	must(point_delete(fixture->repo, &id, 1, false, NULL, &err));
 	assert_int_equal(point_hold(fixture->repo, id, "x", NULL, 0, &audit, &err), -ENOENT);
 	point_release(&point);
 }
@@ -447,7 +448,7 @@ static void test_refusal_names_all(void **state)
 	}
 	must(point_hold(fixture->repo, ids[0], "audit", "anna", 0, &hold, &err));
 	must(point_hold(fixture->repo, ids[2], "copy", "bert", 0, &hold, &err));
-	assert_int_equal(point_delete(fixture->repo, ids, 3, false, &err), -EBUSY);
+	assert_int_equal(point_delete(fixture->repo, ids, 3, false, NULL, &err), -EBUSY);
 	assert_string_equal(err.text, "point 'aaaaaaaaaa' is held:\n"
 				      "  hold 1 by anna: audit; to lift it: cairn release "
 				      "aaaaaaaaaa 1\n"
@@ -456,7 +457,7 @@ static void test_refusal_names_all(void **state)
 				      "cccccccccc 2");
 	for (int i = 0; i < 10; i++)
 		must(point_hold(fixture->repo, ids[1], "many", "anna", 0, &hold, &err));
-	assert_int_equal(point_delete(fixture->repo, ids, 3, true, &err), -EBUSY);
+	assert_int_equal(point_delete(fixture->repo, ids, 3, true, NULL, &err), -EBUSY);
 	assert_true(strlen(err.text) < sizeof(err.text));
 	assert_non_null(strstr(err.text, "\n  and more"));
 	for (int i = 0; i < 3; i++)
@@ -485,20 +486,20 @@ static void test_delete_reparents(void **state)
 		point_release(&point);
 	}
 	const uint64_t middle[] = {ids[2], ids[3], ids[2]}; /* one of them twice */
-	must(point_delete(fixture->repo, middle, 3, true, &err));
+	must(point_delete(fixture->repo, middle, 3, true, NULL, &err));
 	assert_int_equal(parent_of(fixture, "p4"), ids[3]);
-	must(point_delete(fixture->repo, middle, 3, false, &err));
+	must(point_delete(fixture->repo, middle, 3, false, NULL, &err));
 	assert_int_equal(parent_of(fixture, "p4"), ids[1]);
 	assert_fails(fixture, "p3", -ENOENT, "no point 'p3'");
 	/* All or nothing. */
 	const uint64_t unknown[] = {ids[1], 12345};
-	assert_int_equal(point_delete(fixture->repo, unknown, 2, false, &err), -ENOENT);
+	assert_int_equal(point_delete(fixture->repo, unknown, 2, false, NULL, &err), -ENOENT);
 	assert_resolves(fixture, "p1", "p1");
 	/* The base of the head. */
-	must(point_delete(fixture->repo, &ids[5], 1, false, &err));
+	must(point_delete(fixture->repo, &ids[5], 1, false, NULL, &err));
 	assert_int_equal(head_base(fixture->head), ids[4]);
 	const uint64_t rest[] = {ids[0], ids[1], ids[4]};
-	must(point_delete(fixture->repo, rest, 3, false, &err));
+	must(point_delete(fixture->repo, rest, 3, false, NULL, &err));
 	assert_int_equal(head_base(fixture->head), 0);
 	fixture_close(fixture);
 	fixture_open(fixture);
@@ -508,7 +509,7 @@ static void test_delete_reparents(void **state)
 		snprintf(name, sizeof(name), "p%d", i);
 		assert_true(has_file(fixture->head, name));
 	}
-	must(point_delete(fixture->repo, NULL, 0, false, &err));
+	must(point_delete(fixture->repo, NULL, 0, false, NULL, &err));
 	assert_sound(fixture->repo, true);
 }
 
@@ -518,79 +519,19 @@ static void test_rename(void **state)
 	struct errbuf err = {""};
 	struct point first = freeze(fixture->head, "first"),
 		     second = freeze(fixture->head, "second");
-	must(point_rename(fixture->repo, first.id, "renamed", &err));
+	must(point_rename(fixture->repo, first.id, "renamed", NULL, &err));
 	assert_resolves(fixture, "renamed", "renamed");
 	assert_fails(fixture, "first", -ENOENT, "");
-	assert_int_equal(point_rename(fixture->repo, first.id, "second", &err), -EEXIST);
-	assert_int_equal(point_rename(fixture->repo, first.id, "a/b", &err), -EINVAL);
-	assert_int_equal(point_rename(fixture->repo, 999, "x", &err), -ENOENT);
-	must(point_rename(fixture->repo, first.id, "renamed", &err));
+	assert_int_equal(point_rename(fixture->repo, first.id, "second", NULL, &err), -EEXIST);
+	assert_int_equal(point_rename(fixture->repo, first.id, "a/b", NULL, &err), -EINVAL);
+	assert_int_equal(point_rename(fixture->repo, 999, "x", NULL, &err), -ENOENT);
+	must(point_rename(fixture->repo, first.id, "renamed", NULL, &err));
 	point_release(&first);
 	point_release(&second);
 	assert_sound(fixture->repo, true);
 }
 
 /* ---- bytes of records (index/FORMAT.md, "Workspaces and points") ---- */
-
-/* As FORMAT.md shows it. */
-static void print_record(const char *name, struct bytes bytes)
-{
-	const uint8_t *data = bytes.data;
-	printf("```record %s\n", name);
-	for (size_t i = 0; i < bytes.length; i++) {
-		if (i % 16 == 0)
-			printf("%s%04zx ", i ? "\n" : "", i);
-		printf(" %02x", data[i]);
-	}
-	printf("\n```\n");
-}
-
-static void assert_hex(struct bytes bytes, const char *expected)
-{
-	const uint8_t *data = bytes.data;
-	for (size_t i = 0; i < bytes.length; i++) {
-		unsigned byte;
-		assert_int_equal(sscanf(expected, " %2x", &byte), 1);
-		if (data[i] != byte)
-			fail_msg("byte %zu is %02x, not %02x", i, data[i], byte);
-		expected = strpbrk(expected, "0123456789abcdef") + 2;
-	}
-	assert_null(strpbrk(expected, "0123456789abcdef"));
-}
-
-/* The dump of that name in index/FORMAT.md as digits; false where there is none. */
-static bool read_record(const char *name, char *ret, size_t capacity)
-{
-	char path[4096], line[256], fence[64];
-	bool inside = false, found = false;
-	snprintf(path, sizeof(path), "%.*s/../../index/FORMAT.md",
-		 (int)(strrchr(__FILE__, '/') - __FILE__), __FILE__);
-	snprintf(fence, sizeof(fence), "```record %s\n", name);
-	FILE *file = fopen(path, "re");
-	assert_non_null(file);
-	ret[0] = 0;
-	while (fgets(line, sizeof(line), file)) {
-		if (strncmp(line, "```", 3) == 0) {
-			inside = strcmp(line, fence) == 0;
-			found = found || inside;
-		} else if (inside) {
-			assert_true(strlen(line) > 6 && strlen(ret) + strlen(line) < capacity);
-			strcat(ret, line + 6); /* behind the offset */
-		}
-	}
-	fclose(file);
-	return found;
-}
-
-static void assert_record(const char *name, struct bytes bytes, const char *vector)
-{
-	char text[4096];
-	if (getenv("CAIRN_PRINT_VECTORS"))
-		print_record(name, bytes);
-	assert_hex(bytes, vector);
-	if (read_record(name, text, sizeof(text)))
-		assert_hex(bytes, text);
-}
 
 static const char point_vector[] = "50 00 01 02 00 00 00 00 03 00 00 00 00 00 00 00"
 				   "0a 00 00 00 00 00 00 00 04 03 02 01 00 00 00 00"
@@ -603,13 +544,24 @@ static const char point_vector[] = "50 00 01 02 00 00 00 00 03 00 00 00 00 00 00
 				   "00 00 01 00 00 00 00 00 00 00 00 00 00 00 00 00"
 				   "00 00 05 00 00 00 61 75 64 69 74 62 65 72 74 06"
 				   "00 0c 00 00 00 02 00 00 00 64 62 6c 73 6e 3d 31"
-				   "37";
+				   "37 07 00 13 00 00 00 05 00 00 00 00 00 00 00 03"
+				   "00 00 00 65 76 61 73 75 6d 73 08 00 0a 00 00 00"
+				   "02 00 00 00 64 62 70 73 71 6c 09 00 10 00 00 00"
+				   "b8 0b 00 00 00 00 00 00 01 00 00 00 2e 2f 67 6f"
+				   "0a 00 10 00 00 00 d0 07 00 00 00 00 00 00 00 00"
+				   "00 00 6c 6f 61 64 0b 00 08 00 00 00 08 00 00 00"
+				   "00 00 00 00 0c 00 28 00 00 00 06 05 00 00 00 00"
+				   "00 00 d1 00 00 00 00 00 00 00 00 00 00 00 00 00"
+				   "00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00"
+				   "00 d2";
 
 static struct point sample_point(void)
 {
 	static char *tags[] = {(char *)"t"};
 	static struct point_hold holds[] = {{9, (char *)"audit", (char *)"bert", 1, 0}};
-	static struct point_pair anchors[] = {{(char *)"db", (char *)"lsn=17"}};
+	static struct point_anchor anchors[] = {{(char *)"db", (char *)"lsn=17", (char *)"psql"}};
+	static struct point_step steps[] = {{(char *)"load", 2000, 0}};
+	static uint64_t carried[] = {8};
 	return (struct point){
 		.id = 11,
 		.workspace = 3,
@@ -632,6 +584,15 @@ static struct point sample_point(void)
 		.hold_count = 1,
 		.anchors = anchors,
 		.anchor_count = 1,
+		.verdict_ns = 5,
+		.verdict_by = (char *)"eva",
+		.verdict_reason = (char *)"sums",
+		.run = {(char *)"./go", 3000, 1},
+		.steps = steps,
+		.step_count = 1,
+		.carried = carried,
+		.carried_count = 1,
+		.digest = {true, {0xd1, [31] = 0xd2}, 0x0506},
 	};
 }
 
@@ -648,6 +609,13 @@ static void test_point_bytes(void **state)
 	must(point_decode(11, bytes, &decoded));
 	assert_int_equal(decoded.holds[0].id, 9);
 	assert_string_equal(decoded.anchors[0].value, "lsn=17");
+	assert_string_equal(decoded.anchors[0].command, "psql");
+	assert_string_equal(decoded.verdict_by, "eva");
+	assert_string_equal(decoded.verdict_reason, "sums");
+	assert_int_equal(decoded.run.exit_status, 1);
+	assert_string_equal(decoded.steps[0].name, "load");
+	assert_int_equal(decoded.carried[0], 8);
+	assert_int_equal(decoded.digest.root, 0x0506);
 	point_release(&decoded);
 	/* Cut anywhere it is refused, or lacks whole fields; never read beyond. */
 	for (size_t length = 0; length < writer.length; length++) {
@@ -700,7 +668,7 @@ static void test_unknown_parts_survive(void **state)
 
 	uint64_t hold;
 	must(point_hold(fixture->repo, 1, "reason", "anna", 0, &hold, &err));
-	must(point_rename(fixture->repo, 1, "other", &err));
+	must(point_rename(fixture->repo, 1, "other", NULL, &err));
 	struct reader *reader;
 	struct record_key key;
 	struct bytes value;

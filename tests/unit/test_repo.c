@@ -45,7 +45,7 @@ static void test_unknown_workspace(void **state)
 	struct fixture *fixture = *state;
 	struct head *head;
 	struct errbuf err = {""};
-	must(workspace_create(fixture->repo, "other", 0, 0, &err));
+	must(workspace_create(fixture->repo, "other", 0, 0, NULL, &err));
 	assert_int_equal(repo_head(fixture->repo, "mian", &head, &err), -ENOENT);
 	assert_string_equal(err.text, "no workspace 'mian'; there are: main, other");
 	assert_int_equal(repo_head(fixture->repo, "", &head, NULL), -ENOENT);
@@ -332,11 +332,11 @@ static void test_workspaces(void **state)
 	struct errbuf err = {""};
 	struct workspace *list;
 	size_t count;
-	must(workspace_create(fixture->repo, "two", 1000, 100, &err));
-	assert_int_equal(workspace_create(fixture->repo, "two", 0, 0, &err), -EEXIST);
+	must(workspace_create(fixture->repo, "two", 1000, 100, NULL, &err));
+	assert_int_equal(workspace_create(fixture->repo, "two", 0, 0, NULL, &err), -EEXIST);
 	assert_non_null(strstr(err.text, "'two' exists already"));
-	assert_int_equal(workspace_create(fixture->repo, "a@b", 0, 0, &err), -EINVAL);
-	assert_int_equal(workspace_create(fixture->repo, "a/b", 0, 0, &err), -EINVAL);
+	assert_int_equal(workspace_create(fixture->repo, "a@b", 0, 0, NULL, &err), -EINVAL);
+	assert_int_equal(workspace_create(fixture->repo, "a/b", 0, 0, NULL, &err), -EINVAL);
 	must(workspace_list(fixture->repo, &list, &count));
 	assert_int_equal(count, 2);
 	assert_string_equal(list[0].name, "main");
@@ -358,18 +358,18 @@ static void test_workspaces(void **state)
 	must(repo_commit(fixture->repo));
 	assert_false(has_file(fixture->head, "only-in-two"));
 
-	must(workspace_rename(fixture->repo, "two", "three", &err));
+	must(workspace_rename(fixture->repo, "two", "three", NULL, &err));
 	assert_string_equal(head_name(two), "three");
-	assert_int_equal(workspace_rename(fixture->repo, "two", "four", &err), -ENOENT);
+	assert_int_equal(workspace_rename(fixture->repo, "two", "four", NULL, &err), -ENOENT);
 	assert_non_null(strstr(err.text, "main, three"));
-	assert_int_equal(workspace_rename(fixture->repo, "three", "main", &err), -EEXIST);
-	must(workspace_rename(fixture->repo, "three", "three", &err));
+	assert_int_equal(workspace_rename(fixture->repo, "three", "main", NULL, &err), -EEXIST);
+	must(workspace_rename(fixture->repo, "three", "three", NULL, &err));
 
-	assert_int_equal(workspace_delete(fixture->repo, "three", false, &err), -EBUSY);
+	assert_int_equal(workspace_delete(fixture->repo, "three", false, NULL, &err), -EBUSY);
 	head_put(two);
-	must(workspace_delete(fixture->repo, "three", true, &err));
-	must(workspace_delete(fixture->repo, "three", false, &err));
-	assert_int_equal(workspace_delete(fixture->repo, "three", false, &err), -ENOENT);
+	must(workspace_delete(fixture->repo, "three", true, NULL, &err));
+	must(workspace_delete(fixture->repo, "three", false, NULL, &err));
+	assert_int_equal(workspace_delete(fixture->repo, "three", false, NULL, &err), -ENOENT);
 	assert_sound(fixture->repo, true);
 }
 
@@ -379,7 +379,7 @@ static void test_clone(void **state)
 	struct errbuf err = {""};
 	put_file(fixture->head, "a", 9000, 1);
 	struct point point = freeze(fixture->head, "one");
-	must(workspace_clone(fixture->repo, &point, "copy", &err));
+	must(workspace_clone(fixture->repo, &point, "copy", NULL, &err));
 	struct head *copy;
 	must(repo_head(fixture->repo, "copy", &copy, &err));
 	assert_int_equal(head_base(copy), point.id);
@@ -392,16 +392,16 @@ static void test_clone(void **state)
 	struct point second = freeze(copy, "two");
 	assert_int_equal(second.parent, point.id);
 	/* Deleting the origin gives the clone's point and head another parent. */
-	must(point_delete(fixture->repo, &point.id, 1, false, &err));
+	must(point_delete(fixture->repo, &point.id, 1, false, NULL, &err));
 	point_release(&second);
 	must(point_resolve(fixture->repo, "copy", "two", &second, &err));
 	assert_int_equal(second.parent, 0);
-	assert_int_equal(workspace_clone(fixture->repo, &point, "late", &err), -ENOENT);
+	assert_int_equal(workspace_clone(fixture->repo, &point, "late", NULL, &err), -ENOENT);
 	point_release(&second);
 	point_release(&point);
 	head_put(copy);
 	assert_sound(fixture->repo, true);
-	must(workspace_delete(fixture->repo, "copy", false, &err));
+	must(workspace_delete(fixture->repo, "copy", false, NULL, &err));
 	assert_sound(fixture->repo, true);
 }
 
@@ -418,7 +418,7 @@ static void test_read_only(void **state)
 	must(repo_head(repo, "main", &head, &err));
 	assert_true(has_file(head, "a"));
 	must(repo_commit(repo));
-	assert_int_equal(workspace_create(repo, "x", 0, 0, &err), -EROFS);
+	assert_int_equal(workspace_create(repo, "x", 0, 0, NULL, &err), -EROFS);
 	assert_sound(repo, true);
 	head_put(head);
 	repo_close(repo);

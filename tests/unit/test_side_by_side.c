@@ -106,7 +106,7 @@ static void *crowd_freezer(void *context)
 		}
 		if (last.id && number % 2 == 0) {
 			look_at_point(crowd, &last);
-			must(point_delete(crowd->fixture.repo, &last.id, 1, false, NULL));
+			must(point_delete(crowd->fixture.repo, &last.id, 1, false, NULL, NULL));
 		}
 		point_release(&last);
 		last = point;
@@ -154,8 +154,8 @@ static void test_side_by_side(void **state)
 	pthread_t threads[PARTS];
 	struct errbuf err = {""};
 	fixture_create(&crowd.fixture);
-	must(workspace_create(crowd.fixture.repo, "other", 0, 0, &err));
-	must(workspace_create(crowd.fixture.repo, "rarely used", 0, 0, &err));
+	must(workspace_create(crowd.fixture.repo, "other", 0, 0, NULL, &err));
+	must(workspace_create(crowd.fixture.repo, "rarely used", 0, 0, NULL, &err));
 	must(repo_head(crowd.fixture.repo, "other", &crowd.other, &err));
 	for (int i = 0; i < PARTS; i++)
 		must(pthread_create(&threads[i], NULL, parts[i], &crowd));
