@@ -11,8 +11,10 @@
  * on no node that the point reaches is changed in place, as all were born before g' (I1).
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "snapshot/journal.h"
 #include "snapshot/point_internal.h"
@@ -193,6 +195,62 @@ int head_equals_base(struct head *head, struct commit *commit, struct point *ret
 	}
 	*ret_base = point;
 	return 1;
+}
+
+/* Cuts a name to `length` bytes at most, not inside a character. */
+static int cut_length(const char *name, size_t length)
+{
+	size_t cut = strlen(name);
+	if (cut > length) {
+		cut = length;
+		while (cut > 0 && ((unsigned char)name[cut] & 0xC0) == 0x80)
+			cut--;
+	}
+	return (int)cut;
+}
+
+/* "before-WHAT-TARGET-YYYYMMDD-HHMMSS", with "-2", "-3" … where there is one already. */
+static int safety_name(struct commit *commit, uint64_t workspace,
+		       const struct point_keeping *keeping, char ret[256])
+{
+	time_t now = time(NULL);
+	struct tm local;
+	char when[32];
+	if (!localtime_r(&now, &local) || !strftime(when, sizeof(when), "%Y%m%d-%H%M%S", &local))
+		return -EOVERFLOW;
+	size_t rest = strlen(keeping->what) + sizeof("before---20261122-090000-4294967295");
+	int room = cut_length(keeping->target, 255 - rest);
+	for (unsigned attempt = 1; attempt; attempt++) {
+		char suffix[16] = "";
+		if (attempt > 1)
+			snprintf(suffix, sizeof(suffix), "-%u", attempt);
+		snprintf(ret, 256, "before-%s-%.*s-%s%s", keeping->what, room, keeping->target,
+			 when, suffix);
+		uint64_t id;
+		int error = record_find_name_in_commit(commit, workspace, ret, &id);
+		if (error)
+			return error == -ENOENT ? 0 : error;
+	}
+	return -EEXIST;
+}
+
+int point_keep(struct commit *commit, struct head *head, const struct point_keeping *keeping,
+	       struct point *ret, bool *ret_made)
+{
+	char name[256], message[320];
+	*ret_made = false;
+	int equal = head_equals_base(head, commit, ret);
+	if (equal != 0)
+		return equal < 0 ? equal : 0;
+	int error = safety_name(commit, head->workspace, keeping, name);
+	if (error)
+		return error;
+	snprintf(message, sizeof(message), "state before the %s of '%s'", keeping->what,
+		 keeping->target);
+	const struct freeze_options options = {.name = name, .message = message, .by = keeping->by};
+	error = point_make(commit, head, &options, POINT_SAFETY, ret);
+	*ret_made = !error;
+	return error;
 }
 
 struct freeze {

@@ -98,6 +98,15 @@ char *point_user(const char *by);
  */
 int point_make(struct commit *commit, struct head *head, const struct freeze_options *options,
 	       enum point_origin origin, struct point *ret);
+/* Keeping the present state in an action (I8): the base where the head equals it, else a new
+ * point "before-WHAT-TARGET-TIME".  `ret` is owned by the caller even after an error. */
+struct point_keeping {
+	const char *what;   /* "restore", "carry" */
+	const char *target; /* name of a point */
+	const char *by;
+};
+int point_keep(struct commit *commit, struct head *head, const struct point_keeping *keeping,
+	       struct point *ret, bool *ret_made);
 /* 1 and the base where the head equals it, 0, or an error. */
 int head_equals_base(struct head *head, struct commit *commit, struct point *ret_base);
 

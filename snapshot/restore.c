@@ -10,10 +10,7 @@
  * The target may be a point of another workspace.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include "snapshot/journal.h"
 #include "snapshot/point_internal.h"
@@ -33,40 +30,6 @@ void restore_result_release(struct restore_result *result)
 	point_release(&result->target);
 	point_release(&result->safety);
 	*result = (struct restore_result){0};
-}
-
-/* Cuts a name to `length` bytes at most, not inside a character. */
-static int cut_length(const char *name, size_t length)
-{
-	size_t cut = strlen(name);
-	if (cut > length) {
-		cut = length;
-		while (cut > 0 && ((unsigned char)name[cut] & 0xC0) == 0x80)
-			cut--;
-	}
-	return (int)cut;
-}
-
-/* "before-restore-TARGET-YYYYMMDD-HHMMSS", with "-2", "-3" … where there is one already. */
-static int safety_name(struct commit *commit, uint64_t workspace, const char *target, char ret[256])
-{
-	time_t now = time(NULL);
-	struct tm local;
-	char when[32];
-	if (!localtime_r(&now, &local) || !strftime(when, sizeof(when), "%Y%m%d-%H%M%S", &local))
-		return -EOVERFLOW;
-	int room = cut_length(target, 255 - sizeof("before-restore--20261122-090000-4294967295"));
-	for (unsigned attempt = 1; attempt; attempt++) {
-		char suffix[16] = "";
-		if (attempt > 1)
-			snprintf(suffix, sizeof(suffix), "-%u", attempt);
-		snprintf(ret, 256, "before-restore-%.*s-%s%s", room, target, when, suffix);
-		uint64_t id;
-		int error = record_find_name_in_commit(commit, workspace, ret, &id);
-		if (error)
-			return error == -ENOENT ? 0 : error;
-	}
-	return -EEXIST;
 }
 
 /* The head comes from its new base alone. */
@@ -101,21 +64,9 @@ static int keep_present_state(struct restoring *restoring, struct commit *commit
 {
 	struct head *head = restoring->head;
 	struct restore_result *result = &restoring->result;
-	int equal = head_equals_base(head, commit, &result->safety);
-	if (equal < 0)
-		return equal;
-	if (equal == 1)
-		return forget_carried(head, commit);
-	char name[256], message[320];
-	int error = safety_name(commit, head->workspace, result->target.name, name);
-	if (error)
-		return error;
-	snprintf(message, sizeof(message), "state before the restore of '%s'", result->target.name);
-	const struct freeze_options options = {
-		.name = name, .message = message, .by = restoring->by};
-	error = point_make(commit, head, &options, POINT_SAFETY, &result->safety);
-	result->safety_made = !error;
-	return error;
+	const struct point_keeping keeping = {"restore", result->target.name, restoring->by};
+	int error = point_keep(commit, head, &keeping, &result->safety, &result->safety_made);
+	return error || result->safety_made ? error : forget_carried(head, commit);
 }
 
 static int restore_act(struct repo *repo, struct commit *commit, void *context)

@@ -64,6 +64,17 @@ int tree_open(struct store *store, uint64_t root, uint64_t generation, struct tr
 	return 0;
 }
 
+int tree_open_over(const struct tree *below, uint64_t generation, struct tree **ret)
+{
+	int err;
+
+	assert(generation > below->generation);
+	err = tree_open(below->store, below->root, generation, ret);
+	if (!err)
+		(*ret)->below = below;
+	return err;
+}
+
 struct tree *tree_close(struct tree *tree)
 {
 	struct u64map_entry *entry;
@@ -128,6 +139,9 @@ static int find_node(const struct tree *tree, struct reader *reader, uint64_t id
 	struct draft *draft = tree->drafts.count ? u64map_get(&tree->drafts, id) : NULL;
 	int err;
 
+	/* What lies below was born earlier, so that it is only ever copied. */
+	if (!draft && tree->below && tree->below->drafts.count)
+		draft = u64map_get(&tree->below->drafts, id);
 	if (draft) {
 		ret->node = draft->node;
 	} else {

@@ -62,6 +62,10 @@ struct tree;
 /* A tree over `root` (0: empty).  `generation` 0 makes an immutable view; a mutable tree owns
  * the store-wide newest generation that its head was given. */
 int tree_open(struct store *store, uint64_t root, uint64_t generation, struct tree **ret);
+/* A tree that starts as `below` is now, with what that has not yet committed, and under a newer
+ * generation, so that no change reaches `below` (I1).  `below` must stay as it is, and open, until
+ * this one is closed. */
+int tree_open_over(const struct tree *below, uint64_t generation, struct tree **ret);
 struct tree *tree_close(struct tree *tree); /* drops what is not committed; NULL is fine */
 
 uint64_t tree_root(const struct tree *tree);

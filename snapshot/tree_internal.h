@@ -43,10 +43,11 @@ struct id_list {
 enum { TREE_SPARES = 256 };
 
 struct tree {
-	struct store *store;  /* not owned */
-	uint64_t root;	      /* 0: empty */
-	uint64_t generation;  /* 0: immutable */
-	struct u64map drafts; /* node id -> owned draft */
+	struct store *store;	  /* not owned */
+	const struct tree *below; /* not owned; whose drafts are read too; NULL: none */
+	uint64_t root;		  /* 0: empty */
+	uint64_t generation;	  /* 0: immutable */
+	struct u64map drafts;	  /* node id -> owned draft */
 	struct draft *spares[TREE_SPARES];
 	unsigned spare_count;
 	/* Born and dropped in this generation, so that no point can refer to them. Its capacity is

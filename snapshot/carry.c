@@ -1,0 +1,303 @@
+/*
+ * Carry: the base, and one carry from beginning to end.
+ *
+ * The merge is computed where it is applied, in the edit of a revision (snapshot/revise.h): on a
+ * tree over the head's, with the head locked.  A dry run, and one that conflicts stop, drop that
+ * tree; so what they list is what would have happened.
+ */
+#include "snapshot/carry.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "index/util/idset.h"
+#include "snapshot/carry_internal.h"
+#include "snapshot/path.h"
+#include "snapshot/point_internal.h"
+#include "snapshot/workspace_internal.h"
+
+void carry_result_release(struct carry_result *result)
+{
+	point_release(&result->from);
+	point_release(&result->base);
+	revise_result_release(&result->revised);
+	*result = (struct carry_result){0};
+}
+
+/* ---- the base ---- */
+
+/* Ids still to look at, the newest on top: parents are older than their children. */
+struct frontier {
+	uint64_t *ids; /* owned; a heap */
+	size_t count, capacity;
+};
+
+static int frontier_add(struct frontier *frontier, uint64_t id)
+{
+	if (!id)
+		return 0;
+	if (frontier->count == frontier->capacity) {
+		size_t capacity = frontier->capacity ? 2 * frontier->capacity : 16;
+		uint64_t *ids = reallocarray(frontier->ids, capacity, sizeof(*ids));
+		if (!ids)
+			return -ENOMEM;
+		frontier->ids = ids;
+		frontier->capacity = capacity;
+	}
+	size_t at = frontier->count++;
+	for (; at > 0 && frontier->ids[(at - 1) / 2] < id; at = (at - 1) / 2)
+		frontier->ids[at] = frontier->ids[(at - 1) / 2];
+	frontier->ids[at] = id;
+	return 0;
+}
+
+static uint64_t frontier_take(struct frontier *frontier)
+{
+	uint64_t top = frontier->ids[0], last = frontier->ids[--frontier->count];
+	size_t at = 0;
+	for (;;) {
+		size_t child = 2 * at + 1;
+		if (child + 1 < frontier->count && frontier->ids[child + 1] > frontier->ids[child])
+			child++;
+		if (child >= frontier->count || frontier->ids[child] <= last)
+			break;
+		frontier->ids[at] = frontier->ids[child];
+		at = child;
+	}
+	if (frontier->count)
+		frontier->ids[at] = last;
+	return top;
+}
+
+static int add_origins(struct reader *reader, uint64_t id, struct frontier *frontier)
+{
+	struct point point;
+	int error = point_read(reader, id, &point);
+	if (error) /* one that was carried, and deleted since */
+		return error == -ENOENT ? 0 : error;
+	if (point.parent < id)
+		error = frontier_add(frontier, point.parent);
+	for (size_t i = 0; i < point.carried_count && !error; i++)
+		if (point.carried[i] < id)
+			error = frontier_add(frontier, point.carried[i]);
+	point_release(&point);
+	return error;
+}
+
+/* Every point that the head comes from. */
+static int find_ancestors(struct reader *reader, const struct workspace *workspace,
+			  struct idset *ret)
+{
+	struct frontier frontier = {0};
+	int error = frontier_add(&frontier, workspace->base);
+	for (size_t i = 0; i < workspace->carried_count && !error; i++)
+		error = frontier_add(&frontier, workspace->carried[i]);
+	while (!error && frontier.count) {
+		uint64_t id = frontier_take(&frontier);
+		int added = idset_add(ret, id);
+		if (added < 0)
+			error = added;
+		else if (added)
+			error = add_origins(reader, id, &frontier);
+	}
+	free(frontier.ids);
+	return error;
+}
+
+static int find_common(struct reader *reader, uint64_t from, const struct idset *ancestors,
+		       struct point *ret)
+{
+	struct frontier frontier = {0};
+	struct idset seen = IDSET_INIT;
+	int error = frontier_add(&frontier, from), found = -ENOENT;
+	while (!error && found && frontier.count) {
+		uint64_t id = frontier_take(&frontier);
+		if (idset_has(ancestors, id))
+			found = point_read(reader, id, ret);
+		int added = found ? idset_add(&seen, id) : 0;
+		if (added)
+			error = added < 0 ? added : add_origins(reader, id, &frontier);
+	}
+	free(frontier.ids);
+	idset_release(&seen);
+	return error ? error : found;
+}
+
+static int find_base(struct reader *reader, const struct workspace *workspace, uint64_t from,
+		     struct point *ret)
+{
+	struct idset ancestors = IDSET_INIT;
+	int error = find_ancestors(reader, workspace, &ancestors);
+	if (!error)
+		error = find_common(reader, from, &ancestors, ret);
+	idset_release(&ancestors);
+	return error;
+}
+
+int carry_find_base(struct head *head, const struct point *from, struct point *ret)
+{
+	struct workspace workspace;
+	struct reader *reader;
+	int error = reader_acquire(head->repo->store, &reader);
+	if (error)
+		return error;
+	error = workspace_read(reader, head->workspace, &workspace);
+	if (!error) {
+		error = find_base(reader, &workspace, from->id, ret);
+		workspace_release(&workspace);
+	}
+	reader_release(reader);
+	return error;
+}
+
+/* ---- one carry ---- */
+
+struct carrying {
+	struct head *head;
+	const struct carry_options *options;
+	struct carry_result result; /* owned */
+	struct tree *base, *from;   /* owned */
+	struct errbuf *err;
+};
+
+static int refuse_unknown_paths(struct merge *merge)
+{
+	const struct carry_options *options = merge->options;
+	for (size_t i = 0; i < options->path_count; i++) {
+		uint64_t ino;
+		int error = path_lookup(merge->from, merge->reader, options->paths[i], &ino);
+		if (error == -ENOENT || error == -ENOTDIR)
+			error = path_lookup(merge->head, merge->reader, options->paths[i], &ino);
+		if (error == -ENOENT || error == -ENOTDIR)
+			error = path_lookup(merge->base, merge->reader, options->paths[i], &ino);
+		if (error)
+			return err_set(merge->err, error,
+				       "'%s' is neither in the workspace nor in '%s'",
+				       options->paths[i], merge->label);
+	}
+	return 0;
+}
+
+static int ask_inode(const struct inode_change *change, void *context)
+{
+	const struct carry_options *options = context;
+	if (!change->attributes && !change->contents && !change->xattrs)
+		return 0;
+	return options->may_change(change->ino, options->context);
+}
+
+/* Nothing that a program is about to write may change under it. */
+static int ask_for_all(struct merge *merge)
+{
+	const struct diff_collector collector = {.inode = ask_inode,
+						 .context = (void *)merge->options};
+	if (!merge->options->may_change)
+		return 0;
+	return diff_collect(merge->head, merge->graft.to, merge->reader, &collector);
+}
+
+static int points_are_there(struct merge *merge, const struct carry_result *result)
+{
+	int error = point_exists(merge->reader, result->from.id);
+	if (!error && result->base.id)
+		error = point_exists(merge->reader, result->base.id);
+	return error == -ENOENT ? err_set(merge->err, error, "point '%s' was deleted meanwhile",
+					  result->from.name)
+				: error;
+}
+
+static int run_merge(struct carrying *carrying, struct merge *merge)
+{
+	struct carry_result *result = &carrying->result;
+	const struct carry_options *options = carrying->options;
+	int error = points_are_there(merge, result);
+	if (!error)
+		error = refuse_unknown_paths(merge);
+	if (!error)
+		error = merge_apply(merge);
+	if (!error)
+		error = merge_report(merge, &result->brought);
+	result->conflicts = merge->conflict_count;
+	result->stopped = merge->conflict_count && options->policy == CARRY_STOP;
+	if (error || result->stopped)
+		return error ? error : 1;
+	return options->dry_run ? 0 : ask_for_all(merge);
+}
+
+static int carry_edit(struct tree *tree, struct reader *reader, struct head_counters *counters,
+		      void *context)
+{
+	struct carrying *carrying = context;
+	struct merge merge = {
+		.options = carrying->options,
+		.label = carrying->result.from.name,
+		.base = carrying->base,
+		.from = carrying->from,
+		.head = carrying->head->tree,
+		.graft = {tree, carrying->from, reader, counters},
+		.reader = reader,
+		.err = carrying->err,
+	};
+	if (carrying->options->restart)
+		carrying->options->restart(carrying->options->context);
+	int error = run_merge(carrying, &merge);
+	merge_release(&merge);
+	return error;
+}
+
+static int open_states(struct carrying *carrying, const struct point *from)
+{
+	struct carry_result *result = &carrying->result;
+	struct repo *repo = carrying->head->repo;
+	int error = point_get(repo, from->id, &result->from);
+	if (error)
+		return error == -ENOENT ? err_set(carrying->err, error,
+						  "point '%s' was deleted meanwhile", from->name)
+					: error;
+	error = carry_find_base(carrying->head, from, &result->base);
+	if (error && error != -ENOENT)
+		return error;
+	error = tree_open(repo->store, result->base.root, 0, &carrying->base);
+	return error ? error : tree_open(repo->store, from->root, 0, &carrying->from);
+}
+
+static int revise(struct carrying *carrying)
+{
+	const struct carry_options *options = carrying->options;
+	struct carry_result *result = &carrying->result;
+	const struct journal_note note = {
+		.action = JOURNAL_CARRY,
+		.by = options->by,
+		.point = result->from.id,
+		.point_name = result->from.name,
+	};
+	const struct revision revision = {
+		.edit = carry_edit,
+		.context = carrying,
+		.what = "carry",
+		.target = result->from.name,
+		.by = options->by,
+		.note = &note,
+		.carried = options->path_count ? 0 : result->from.id,
+		.dry_run = options->dry_run,
+	};
+	return head_revise(carrying->head, &revision, &result->revised, carrying->err);
+}
+
+int point_carry(struct head *head, const struct point *from, const struct carry_options *options,
+		struct carry_result *ret, struct errbuf *err)
+{
+	struct carrying carrying = {.head = head, .options = options, .err = err};
+	int error = open_states(&carrying, from);
+	if (!error)
+		error = revise(&carrying);
+	tree_close(carrying.base);
+	tree_close(carrying.from);
+	if (error) {
+		carry_result_release(&carrying.result);
+		return error;
+	}
+	*ret = carrying.result;
+	return 0;
+}

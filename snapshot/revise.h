@@ -1,0 +1,52 @@
+/*
+ * Revision: many changes to a head's tree as one step, made from below rather than through the
+ * file system: carry, restore of some paths, import.
+ *
+ * In ONE commit, with the head locked: the present state is kept as a point (I8; not where it
+ * equals the base), the head gets a new generation, `edit` changes the tree, and head and point
+ * become durable together.  Where `edit` or the commit fails, the head is as it was and no point
+ * was made.
+ */
+#ifndef CAIRN_SNAPSHOT_REVISE_H
+#define CAIRN_SNAPSHOT_REVISE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "snapshot/journal.h"
+#include "snapshot/point.h"
+#include "snapshot/repo.h"
+
+struct revision {
+	/*
+	 * Changes the tree, and adds to `counters` what that makes of files, directories and
+	 * bytes.  Runs with the head locked exclusively and everything acknowledged in the tree;
+	 * may be called again, on the unchanged tree, where the disk was full.  It may read any
+	 * point (point_exists() holds: points cannot be deleted meanwhile).  Returns 0, 1 where
+	 * there was nothing to change (then nothing is committed), or an error.  It must not change
+	 * anything but the tree.
+	 */
+	int (*edit)(struct tree *tree, struct reader *reader, struct head_counters *counters,
+		    void *context);
+	void *context;
+	const char *what;   /* "carry", "restore": for the name of the kept point */
+	const char *target; /* name of the point whose files come */
+	const char *by;
+	/* The entry for the journal: `details` and the head's workspace are filled in. */
+	const struct journal_note *note;
+	uint64_t carried; /* a point whose work is in the head from now on, 0: none */
+	bool dry_run;	  /* `edit` runs, and all of it is dropped */
+};
+
+struct revise_result {
+	struct point safety; /* what was kept: new, or the base where nothing had changed */
+	bool safety_made;
+	bool changed; /* false: `edit` returned 1 */
+	uint64_t old_root, new_root;
+};
+void revise_result_release(struct revise_result *result);
+
+int head_revise(struct head *head, const struct revision *revision, struct revise_result *ret,
+		struct errbuf *err);
+
+#endif
