@@ -170,10 +170,19 @@ static int receive_result(struct input *input, service_progress *progress, void 
 	}
 }
 
-static bool is_umount(const json_t *request)
+static bool is_request(const json_t *request, const char *op)
 {
-	const char *op = json_string_value(json_object_get(request, "op"));
-	return op && strcmp(op, "umount") == 0;
+	const char *text = json_string_value(json_object_get(request, "op"));
+	return text && strcmp(text, op) == 0;
+}
+
+/*
+ * A daemon that has been killed listens until its last thread is gone.  Whatever it did with a
+ * request to mount has gone with it: the next daemon can be asked as if it had never been.
+ */
+static bool is_lost_with_daemon(const json_t *request, int error)
+{
+	return (error == -ECONNRESET || error == -EPIPE) && is_request(request, "mount");
 }
 
 /* Until the daemon closes its end. */
@@ -202,9 +211,11 @@ json_t *service_call(int fd, const json_t *request, service_progress *progress, 
 		error = send_error ? send_error : error;
 		err_set(&err, error, "the connection to the daemon broke: %s",
 			error == -ECONNRESET ? "it has ended" : strerror(-error));
+		if (is_lost_with_daemon(request, error))
+			return service_error(-ESHUTDOWN, err.text);
 		return service_error_detail(SERVICE_FAILED, err.text, NULL);
 	}
-	if (is_umount(request))
+	if (is_request(request, "umount"))
 		wait_for_end(fd);
 	return result;
 }

@@ -8,6 +8,18 @@
  *
  * Never to be called by a thread that the kernel's WRITEs depend on, nor with a lock that they
  * need: not from the dispatcher, not with the head lock.
+ *
+ * Holding still.  The barrier sends one file after the other, and what a process writes meanwhile
+ * to a file that was sent already would be missing where a later write of the same process to
+ * another file is there.  So that a point is what was at one moment, writers are made to wait: with
+ * its writeback cache the kernel needs to know a file's attributes for each write(2) and asks for
+ * them through the handle if it does not.  They are taken from it, the answers to such questions
+ * wait, and no other answer may be kept.  What remains is a write(2) that had its attributes
+ * already: the last one of its thread.  (Stores through a mapping ask for nothing: they are seen
+ * if made before the barrier, and may be seen page by page if made during it.)
+ *
+ * Who waits may hold the lock of a regular file (lseek(2) with SEEK_END), and somebody else the lock
+ * of a directory and wait for that: names must not be dropped before mount_move_on().
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +39,20 @@ static int prepare(void *context)
 	return data_flush_all(mount->engine, &mount->inodes);
 }
 
+/*
+ * With its writeback cache the kernel asks for st_blocks anew when a file is closed, not while it
+ * is open, be it for days: what a commit has changed it must be told.
+ */
+static void tell_blocks(struct mount *mount)
+{
+	for (struct inode *inode = mount->inodes.dirty; inode; inode = inode->dirty_next) {
+		if (!inode_told_wrong_blocks(inode))
+			continue;
+		atomic_store_explicit(&inode->told_blocks, BLOCKS_UNTOLD, memory_order_relaxed);
+		defer_stale_attributes(mount, node_of(mount, inode->ino));
+	}
+}
+
 static int cut(void *context)
 {
 	struct mount *mount = context;
@@ -37,6 +63,7 @@ static int cut(void *context)
 		error = reader_acquire(mount->store, &reader);
 	if (error)
 		return error;
+	tell_blocks(mount);
 	error = unlinked_record(mount, reader);
 	if (!error)
 		error = inode_table_write_back(&mount->inodes, reader);
@@ -117,13 +144,85 @@ int mount_barrier(struct mount *mount, struct errbuf *err)
 	return 0;
 }
 
+/* ---- holding still ---- */
+
+struct held_question {
+	struct held_question *next;
+	fuse_req_t request;
+	uint64_t node;
+};
+
+/* Attributes only: no waiting, so that the dispatcher may do it, too. */
+static void take_attributes(struct mount *mount, uint64_t node)
+{
+	fuse_lowlevel_notify_inval_inode(mount->session, node, -1, 0);
+}
+
+int mount_still(struct mount *mount, struct errbuf *err)
+{
+	uint64_t *nodes;
+	size_t count;
+
+	atomic_store(&mount->still, true);
+	int error = writer_nodes(mount, &nodes, &count);
+	if (error)
+		return err_set(err, error, "%s: no memory", mount->mountpoint);
+	for (size_t i = 0; i < count; i++)
+		if (!i || nodes[i] != nodes[i - 1])
+			take_attributes(mount, nodes[i]);
+	free(nodes);
+	return mount_barrier(mount, err);
+}
+
+void mount_move_on(struct mount *mount)
+{
+	pthread_mutex_lock(&mount->questions_lock);
+	atomic_store(&mount->still, false);
+	struct held_question *question = mount->questions;
+	mount->questions = NULL;
+	pthread_mutex_unlock(&mount->questions_lock);
+	while (question) {
+		struct held_question *next = question->next;
+		getattr_reply(mount, question->request, question->node);
+		free(question);
+		question = next;
+	}
+}
+
+bool still_holds_question(struct mount *mount, fuse_req_t request, uint64_t node)
+{
+	if (!atomic_load(&mount->still))
+		return false;
+	struct held_question *question = malloc(sizeof(*question));
+	if (!question) /* then he goes on: each file by itself is still right */
+		return false;
+	pthread_mutex_lock(&mount->questions_lock);
+	bool held = atomic_load(&mount->still);
+	if (held) {
+		*question = (struct held_question){mount->questions, request, node};
+		mount->questions = question;
+	}
+	pthread_mutex_unlock(&mount->questions_lock);
+	if (!held)
+		free(question);
+	return held;
+}
+
+void still_note_writer(struct mount *mount, uint64_t node)
+{
+	if (atomic_load(&mount->still))
+		take_attributes(mount, node);
+}
+
 int mount_freeze(struct mount *mount, const struct freeze_options *options, struct point *ret,
 		 bool *ret_made, struct errbuf *err)
 {
-	int error = mount_barrier(mount, err);
-
+	pthread_mutex_lock(&mount->still_lock);
+	int error = mount_still(mount, err);
 	if (!error)
 		error = point_freeze(mount->head, options, ret, ret_made, err);
+	mount_move_on(mount);
+	pthread_mutex_unlock(&mount->still_lock);
 	if (!error && *ret_made)
 		mount_points_changed(mount);
 	return error;

@@ -15,9 +15,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -25,6 +27,8 @@
 
 #include "fs/daemon_internal.h"
 #include "fs/log.h"
+
+enum { OOM_SCORE_ADJ = -500 };
 
 struct daemon {
 	struct service *service; /* all owned */
@@ -46,6 +50,55 @@ static void close_fd(int fd)
 
 /* ---- opening ---- */
 
+/*
+ * What whoever started us has set for himself must not bind a file system: a `ulimit -f` would
+ * fail the appending to packs, one of `-v` the map of the index, and so on.  As far as we may.
+ */
+static void raise_limits(void)
+{
+	static const int resources[] = {RLIMIT_NOFILE, RLIMIT_FSIZE, RLIMIT_AS, RLIMIT_DATA,
+					RLIMIT_CPU};
+
+	for (size_t i = 0; i < sizeof(resources) / sizeof(resources[0]); i++) {
+		struct rlimit limit;
+		if (getrlimit(resources[i], &limit) || limit.rlim_cur == limit.rlim_max)
+			continue;
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(resources[i], &limit);
+	}
+}
+
+/* When memory is short, killing us takes the files of everybody away, and frees little.  Only
+ * root may lower it. */
+static void ask_to_be_spared(void)
+{
+	char text[16] = "";
+	int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (read(fd, text, sizeof(text) - 1) > 0 && atoi(text) > OOM_SCORE_ADJ)
+		(void)dprintf(fd, "%d\n", OOM_SCORE_ADJ);
+	close(fd);
+}
+
+/* A process as if nobody had started it: from a job with limits, with signals ignored, from within
+ * a directory that is to be unmounted. */
+static void prepare_process(void)
+{
+	struct sigaction action;
+
+	raise_limits();
+	ask_to_be_spared();
+	for (int number = 1; number < NSIG; number++)
+		if (!sigaction(number, NULL, &action) && action.sa_handler == SIG_IGN)
+			signal(number, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* EFBIG will do */
+	umask(077);
+	/* It fails where / is closed to us: then the directory that we are in stays in use. */
+	(void)!chdir("/");
+}
+
 static int open_signals(struct daemon *daemon)
 {
 	sigset_t set;
@@ -53,10 +106,9 @@ static int open_signals(struct daemon *daemon)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
-	int error = -pthread_sigmask(SIG_BLOCK, &set, &daemon->old_signals);
+	int error = -pthread_sigmask(SIG_SETMASK, &set, &daemon->old_signals);
 	if (error)
 		return error;
-	signal(SIGPIPE, SIG_IGN);
 	daemon->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (daemon->signals < 0) {
 		error = -errno;
@@ -143,6 +195,8 @@ static bool take_signals(struct daemon *daemon)
 
 	while (read(daemon->signals, &signal_info, sizeof(signal_info)) ==
 	       (ssize_t)sizeof(signal_info)) {
+		if (signal_info.ssi_signo == SIGHUP)
+			continue; /* a terminal was closed: no reason to take files away */
 		log_line(LOG_LEVEL_INFO, "signal %u from pid %u: unmounting everything",
 			 signal_info.ssi_signo, signal_info.ssi_pid);
 		any = true;
@@ -245,7 +299,7 @@ int service_run_daemon(const char *store, const json_t *first,
 	json_t *result;
 
 	log_open(log_to_stderr, LOG_LEVEL_INFO);
-	umask(077);
+	prepare_process();
 	int error = daemon_open(&daemon, store, &err);
 	if (error) {
 		result = service_error(error, err.text);

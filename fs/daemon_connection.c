@@ -210,7 +210,7 @@ static json_t *read_and_execute(struct connection *connection)
 	if (error == -ETIMEDOUT)
 		return service_error(error, "no request came within 10 seconds");
 	if (error && atomic_load(&connection->connections->ending))
-		return service_error(-EBUSY, "the daemon of this store is ending: try again");
+		return service_error(-ESHUTDOWN, "the daemon of this store is ending: try again");
 	if (error)
 		return NULL; /* nobody is there to be told */
 	json_t *result = execute_line(connection, line);

@@ -1,15 +1,22 @@
 /*
  * Requests that wait, away from the dispatcher.
  *
- * Sync thread: takes all queued FSYNCs at once and answers them after one commit.
+ * Sync thread: takes all queued FSYNCs at once and answers them after one commit.  It also tells
+ * the kernel which attributes are no longer what it was told.
  *
  * Throttle thread: WRITEs that data_write() refused for lack of room.  While one is queued or being
  * taken in, every later WRITE queues up behind it, so that writes to a place keep their order.
+ *
+ * Seek thread: the kernel asks where data and holes lie without having sent what it holds itself,
+ * be it a size that we have not heard of.  So it is made to send that first, and waited for: the
+ * other threads must go on meanwhile, because they take those WRITEs in.  It also answers RENAMEs
+ * that gave directories another parent: the kernel may hold listings of theirs, with the old "..",
+ * and lets go of them only when whoever is reading them is done, which may in turn need a READ.
  */
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fs/mount_internal.h"
+#include "fs/restore_internal.h"
 
 struct deferred_sync {
 	struct deferred_sync *next;
@@ -21,6 +28,16 @@ struct deferred_write {
 	struct deferred_write *next;
 	struct write_request write;
 	struct buffer *buffer; /* a reference */
+};
+
+struct deferred_seek {
+	struct deferred_seek *next;
+	struct seek_request seek;
+};
+
+struct deferred_move {
+	struct deferred_move *next;
+	struct move_request move;
 };
 
 /* ---- fsync ---- */
@@ -51,6 +68,48 @@ static void answer_syncs(struct mount *mount, struct deferred_sync *sync, int re
 	}
 }
 
+/*
+ * Never from the dispatcher: a file that the kernel is just letting go of is waited for, and its
+ * last WRITEs must get their answers meanwhile.
+ */
+static void drop_stale_attributes(struct mount *mount)
+{
+	struct deferred *deferred = &mount->deferred;
+
+	pthread_mutex_lock(&deferred->lock);
+	uint64_t *nodes = deferred->stale;
+	size_t count = deferred->stale_count;
+	deferred->stale = NULL;
+	deferred->stale_count = deferred->stale_capacity = 0;
+	pthread_mutex_unlock(&deferred->lock);
+	for (size_t i = 0; i < count; i++)
+		(void)fuse_lowlevel_notify_inval_inode(mount->session, nodes[i], -1, 0);
+	free(nodes);
+}
+
+void defer_stale_attributes(struct mount *mount, uint64_t node)
+{
+	struct deferred *deferred = &mount->deferred;
+
+	pthread_mutex_lock(&deferred->lock);
+	if (deferred->stopping) {
+		pthread_mutex_unlock(&deferred->lock);
+		return;
+	}
+	if (deferred->stale_count == deferred->stale_capacity) {
+		size_t capacity = deferred->stale_capacity ? deferred->stale_capacity * 2 : 64;
+		uint64_t *nodes = reallocarray(deferred->stale, capacity, sizeof(*nodes));
+		if (nodes) {
+			deferred->stale = nodes;
+			deferred->stale_capacity = capacity;
+		}
+	}
+	if (deferred->stale_count < deferred->stale_capacity)
+		deferred->stale[deferred->stale_count++] = node;
+	pthread_cond_signal(&deferred->sync_wanted);
+	pthread_mutex_unlock(&deferred->lock);
+}
+
 static void *sync_run(void *context)
 {
 	struct mount *mount = context;
@@ -58,14 +117,16 @@ static void *sync_run(void *context)
 
 	pthread_mutex_lock(&deferred->lock);
 	for (;;) {
-		while (!deferred->syncs && !deferred->stopping)
+		while (!deferred->syncs && !deferred->stale_count && !deferred->stopping)
 			pthread_cond_wait(&deferred->sync_wanted, &deferred->lock);
 		struct deferred_sync *syncs = deferred->syncs;
-		if (!syncs)
+		if (!syncs && deferred->stopping)
 			break;
 		deferred->syncs = NULL;
 		pthread_mutex_unlock(&deferred->lock);
-		answer_syncs(mount, syncs, repo_commit(mount->repo));
+		int error = syncs ? repo_commit(mount->repo) : 0;
+		drop_stale_attributes(mount);
+		answer_syncs(mount, syncs, error);
 		pthread_mutex_lock(&deferred->lock);
 	}
 	pthread_mutex_unlock(&deferred->lock);
@@ -153,39 +214,128 @@ void defer_write(struct mount *mount, const struct write_request *write, struct 
 	pthread_mutex_unlock(&deferred->lock);
 }
 
+/* ---- seeks ---- */
+
+static void finish_seeks(struct mount *mount, struct deferred_seek *deferred)
+{
+	while (deferred) {
+		struct deferred_seek *next = deferred->next;
+
+		seek_finish(mount, &deferred->seek);
+		free(deferred);
+		deferred = next;
+	}
+}
+
+static void finish_moves(struct mount *mount, struct deferred_move *deferred)
+{
+	while (deferred) {
+		struct deferred_move *next = deferred->next;
+		const struct move_request *move = &deferred->move;
+
+		for (size_t i = 0; i < move->count; i++)
+			(void)fuse_lowlevel_notify_inval_inode(mount->session, move->nodes[i], 0,
+							       0);
+		fuse_reply_err(move->request, 0);
+		free(deferred);
+		deferred = next;
+	}
+}
+
+static void *seek_run(void *context)
+{
+	struct mount *mount = context;
+	struct deferred *deferred = &mount->deferred;
+
+	pthread_mutex_lock(&deferred->lock);
+	for (;;) {
+		while (!deferred->seeks && !deferred->moves && !deferred->stopping)
+			pthread_cond_wait(&deferred->seek_wanted, &deferred->lock);
+		struct deferred_seek *seeks = deferred->seeks;
+		struct deferred_move *moves = deferred->moves;
+		if (!seeks && !moves)
+			break;
+		deferred->seeks = NULL;
+		deferred->moves = NULL;
+		pthread_mutex_unlock(&deferred->lock);
+		finish_moves(mount, moves);
+		if (seeks)
+			finish_seeks(mount, seeks);
+		pthread_mutex_lock(&deferred->lock);
+	}
+	pthread_mutex_unlock(&deferred->lock);
+	return NULL;
+}
+
+void defer_seek(struct mount *mount, const struct seek_request *seek)
+{
+	struct deferred *deferred = &mount->deferred;
+	struct deferred_seek *entry = malloc(sizeof(*entry));
+
+	if (!entry) {
+		fuse_reply_err(seek->request, ENOMEM);
+		return;
+	}
+	entry->seek = *seek;
+	pthread_mutex_lock(&deferred->lock);
+	entry->next = deferred->seeks;
+	deferred->seeks = entry;
+	pthread_cond_signal(&deferred->seek_wanted);
+	pthread_mutex_unlock(&deferred->lock);
+}
+
+void defer_move(struct mount *mount, const struct move_request *move)
+{
+	struct deferred *deferred = &mount->deferred;
+	struct deferred_move *entry = malloc(sizeof(*entry));
+
+	if (!entry) { /* it is done; only ".." of a listing may be the old one */
+		fuse_reply_err(move->request, 0);
+		return;
+	}
+	entry->move = *move;
+	pthread_mutex_lock(&deferred->lock);
+	entry->next = deferred->moves;
+	deferred->moves = entry;
+	pthread_cond_signal(&deferred->seek_wanted);
+	pthread_mutex_unlock(&deferred->lock);
+}
+
 /* ---- life cycle ---- */
+
+static void stop_threads(struct deferred *deferred, const pthread_t *threads, size_t count)
+{
+	pthread_mutex_lock(&deferred->lock);
+	deferred->stopping = true;
+	pthread_cond_signal(&deferred->sync_wanted);
+	pthread_cond_signal(&deferred->write_wanted);
+	pthread_cond_signal(&deferred->seek_wanted);
+	pthread_mutex_unlock(&deferred->lock);
+	while (count)
+		pthread_join(threads[--count], NULL);
+}
 
 int deferred_start(struct mount *mount)
 {
+	static void *(*const run[DEFERRED_THREADS])(void *) = {sync_run, write_run, seek_run};
 	struct deferred *deferred = &mount->deferred;
+	int error = 0;
 
 	pthread_mutex_init(&deferred->lock, NULL);
 	pthread_cond_init(&deferred->sync_wanted, NULL);
 	pthread_cond_init(&deferred->write_wanted, NULL);
+	pthread_cond_init(&deferred->seek_wanted, NULL);
 	deferred->last_write = &deferred->first_write;
-	int error = thread_start(&deferred->sync_thread, sync_run, mount);
-	if (error)
-		return error;
-	error = thread_start(&deferred->write_thread, write_run, mount);
-	if (error) {
-		pthread_mutex_lock(&deferred->lock);
-		deferred->stopping = true;
-		pthread_cond_signal(&deferred->sync_wanted);
-		pthread_mutex_unlock(&deferred->lock);
-		pthread_join(deferred->sync_thread, NULL);
+	for (size_t i = 0; i < DEFERRED_THREADS && !error; i++) {
+		error = thread_start(&deferred->threads[i], run[i], mount);
+		if (error)
+			stop_threads(deferred, deferred->threads, i);
 	}
 	return error;
 }
 
 void deferred_stop(struct mount *mount)
 {
-	struct deferred *deferred = &mount->deferred;
-
-	pthread_mutex_lock(&deferred->lock);
-	deferred->stopping = true;
-	pthread_cond_signal(&deferred->sync_wanted);
-	pthread_cond_signal(&deferred->write_wanted);
-	pthread_mutex_unlock(&deferred->lock);
-	pthread_join(deferred->write_thread, NULL);
-	pthread_join(deferred->sync_thread, NULL);
+	stop_threads(&mount->deferred, mount->deferred.threads, DEFERRED_THREADS);
+	free(mount->deferred.stale);
 }

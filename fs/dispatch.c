@@ -9,6 +9,7 @@
  *             setting an ACL must clear the set-group-ID bit
  *   SETXATTR  the longer form is cut down to what libfuse expects, its flags put aside
  *   TMPFILE   told to libfuse as CREATE, which it equals but for the missing name
+ *   STATX     told to libfuse as GETATTR, which it begins like; answered by reply_statx()
  */
 #include <errno.h>
 #include <signal.h>
@@ -20,7 +21,9 @@
 #include "fs/mount_internal.h"
 
 enum {
+	WAKE_SIGNAL = SIGUSR1,
 	FUSE_TMPFILE_OPCODE = 51,
+	FUSE_STATX_OPCODE = 52,
 	DIRECT_IO_ALLOW_MMAP = 1 << 4, /* of flags2: mmap(MAP_SHARED) works with direct I/O */
 };
 
@@ -86,13 +89,15 @@ int dispatch_attach(struct mount *mount)
 
 static void op_init(void *userdata, struct fuse_conn_info *info)
 {
-	const unsigned wanted =
+	const struct mount *mount = userdata;
+	unsigned wanted =
 		FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
 		FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO |
 		FUSE_CAP_POSIX_ACL | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_ATOMIC_O_TRUNC |
 		FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_DONT_MASK | FUSE_CAP_NO_OPENDIR_SUPPORT;
 
-	(void)userdata;
+	if (mount->remembered <= 0)
+		wanted &= (unsigned)~(FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT);
 	info->want = info->capable & wanted;
 	info->max_write = REQUEST_MAX;
 	info->max_background = 64;
@@ -128,6 +133,10 @@ static void translate(struct mount *mount, struct fuse_in_header *header)
 		request_frame.unnamed = true;
 		header->opcode = FUSE_CREATE;
 		break;
+	case FUSE_STATX_OPCODE:
+		request_frame.statx = true;
+		header->opcode = FUSE_GETATTR;
+		break;
 	}
 }
 
@@ -158,14 +167,11 @@ struct serving {
 	struct buffer *buffer; /* owned */
 };
 
-/* The next request, or negative errno.  The only place where dispatch_cut() can end the thread. */
+/* The next request, or negative errno. */
 static ssize_t receive(struct serving *serving, int fd)
 {
-	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
 	ssize_t length = read(fd, serving->buffer->data, BUFFER_REQUEST);
-	int error = errno;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-	return length < 0 ? -error : length;
+	return length < 0 ? -errno : length;
 }
 
 /* Until the kernel has let go (ENODEV) or the connection was cut off. */
@@ -174,7 +180,7 @@ static void serve(struct serving *serving)
 	struct mount *mount = serving->mount;
 	int fd = fuse_session_fd(mount->session);
 
-	for (;;) {
+	while (!atomic_load(&mount->cut)) {
 		ssize_t length = receive(serving, fd);
 		/* ENOENT: the request was interrupted before we took it. */
 		if (length == -EINTR || length == -ENOENT || length == -EAGAIN)
@@ -196,31 +202,47 @@ static void serve(struct serving *serving)
 	}
 }
 
-static void serve_end(void *context)
+static void wake(int number)
 {
-	struct serving *serving = context;
+	(void)number; /* that read(2) ends with EINTR is all that is wanted */
+}
 
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-	buffer_unref(serving->mount->buffers, serving->buffer);
-	mount_finish(serving->mount);
+/* The only thread that takes WAKE_SIGNAL. */
+static void accept_wake_signal(void)
+{
+	const struct sigaction action = {.sa_handler = wake};
+	sigset_t set;
+
+	sigaction(WAKE_SIGNAL, &action, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, WAKE_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 void *dispatch_run(void *context)
 {
 	struct serving serving = {.mount = context};
 
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	accept_wake_signal();
 	serving.buffer = request_buffer(context);
-	pthread_cleanup_push(serve_end, &serving);
 	serve(&serving);
-	pthread_cleanup_pop(1);
+	buffer_unref(serving.mount->buffers, serving.buffer);
+	atomic_store(&serving.mount->served, true);
+	mount_finish(context);
 	return NULL;
 }
 
-/* Requests from now on get no answer until mount_free() closes the device: then -ENOTCONN. */
+/*
+ * Requests from now on get no answer until mount_free() closes the device: then -ENOTCONN.  The
+ * dispatcher may be about to read when the signal comes, so that once need not be enough.
+ */
 void dispatch_cut(struct mount *mount)
 {
-	pthread_cancel(mount->dispatcher);
+	atomic_store(&mount->cut, true);
+	while (!atomic_load(&mount->served)) {
+		pthread_kill(mount->dispatcher, WAKE_SIGNAL);
+		usleep(1000);
+	}
 }
 
 int thread_start(pthread_t *ret, void *(*run)(void *), void *context)

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/mountinfo.h"
 #include "fs/service.h"
 
-/* The kernel writes blanks, tabs, newlines, backslashes and '#' as \ooo.  In place. */
-static void unescape(char *text)
+void mountinfo_unescape(char *text)
 {
 	char *to = text;
 	for (const char *from = text; *from;) {
@@ -49,8 +49,8 @@ static bool parse_line(char *line, struct mount_line *ret)
 	parsed.source = strsep(&rest, " ");
 	if (!parsed.mountpoint || !parsed.type || !parsed.source)
 		return false;
-	unescape(parsed.mountpoint);
-	unescape(parsed.source);
+	mountinfo_unescape(parsed.mountpoint);
+	mountinfo_unescape(parsed.source);
 	*ret = parsed;
 	return true;
 }
@@ -130,6 +130,8 @@ int service_find_mount(const char *path, char **ret_store, char **ret_workspace,
 {
 	struct found found = {0};
 	char *real = realpath(path, NULL);
+	if (!real && errno == ENOTCONN && path[0] == '/')
+		real = strdup(path); /* a dead mount cannot be asked */
 	if (!real)
 		return errno == ENOMEM ? -ENOMEM : errno == ENOTDIR ? -ENOENT : -errno;
 	FILE *table = fopen("/proc/self/mountinfo", "re");

@@ -73,11 +73,13 @@ int inode_insert(struct inode_table *table, uint64_t ino, const struct inode_att
 		 struct inode **ret)
 {
 	struct inode *inode = calloc(1, sizeof(*inode));
+	uint64_t blocks = (attr->allocated + 511) / 512; /* from a look-up before */
 	if (!inode)
 		return -ENOMEM;
 	inode->ino = ino;
 	inode->table = table;
 	inode->attr = *attr;
+	atomic_init(&inode->told_blocks, blocks < BLOCKS_UNTOLD ? (uint32_t)blocks : BLOCKS_UNTOLD);
 	atomic_init(&inode->references, 0);
 	data_init(&inode->data);
 	assert(!inode_find(table, ino));
@@ -187,6 +189,7 @@ void inode_forget_deleted(struct engine *engine, struct inode *inode)
 {
 	data_discard(engine, inode);
 	inode->attr_dirty = false;
+	inode->atime_waits = false;
 	inode->unlinked = false;
 	inode->gone = true;
 	inode_update_dirty_list(inode);
@@ -218,6 +221,7 @@ int inode_table_write_back(struct inode_table *table, struct reader *reader)
 				return error;
 		}
 		inode->attr_dirty = false;
+		inode->atime_waits = false;
 		inode_update_dirty_list(inode);
 	}
 	return 0;
@@ -230,7 +234,8 @@ int inode_table_write_back(struct inode_table *table, struct reader *reader)
  */
 static bool candidate_free(struct inode_table *table, struct inode *inode)
 {
-	bool keep = inode->attr_dirty || inode->unlinked || data_is_dirty(&inode->data);
+	bool keep = inode->attr_dirty || inode->atime_waits || inode->unlinked ||
+		    data_is_dirty(&inode->data);
 	uint32_t old = INODE_CANDIDATE;
 
 	if (!keep &&

@@ -29,12 +29,17 @@ struct inode {
 	struct inode_attr attr;
 	bool attr_dirty; /* the tree's INODE item is behind */
 	bool on_dirty_list;
-	bool unlinked; /* nlink is 0: delete when nothing refers to it any more */
-	bool gone;     /* not in the restored tree: every use answers ESTALE */
+	bool unlinked;	      /* nlink is 0: delete when nothing refers to it any more */
+	bool gone : 1;	      /* not in the restored tree: every use answers ESTALE */
+	bool atime_waits : 1; /* attr.atime is newer than the item, which makes nothing dirty */
+	/* st_blocks that the kernel goes on believing while the file is open (relaxed) */
+	_Atomic uint32_t told_blocks;
 	struct inode *dirty_next, *dirty_previous; /* table->dirty */
 	struct inode *candidate_next;		   /* table->candidates */
 	struct file_data data;
 };
+
+#define BLOCKS_UNTOLD UINT32_MAX
 
 /* Set in `references` while the inode is on the list of candidates; not a reference. */
 #define INODE_CANDIDATE 0x80000000u

@@ -10,16 +10,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-
-#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "fs/mount_internal.h"
+#include "fs/service.h"
 
 /* ---- checks that turn a failure into advice ---- */
 
@@ -41,15 +42,16 @@ static bool other_may_be_allowed(void)
 static int check_point(const char *path, struct errbuf *err)
 {
 	struct stat stat_buffer;
+	struct statvfs status;
 
-	if (stat(path, &stat_buffer)) {
-		if (errno == ENOTCONN)
-			return err_set(err, -ENOTCONN,
-				       "a file system that has died is mounted at %s; remove it "
-				       "with 'fusermount3 -u %s' first",
-				       path, path);
+	/* The kernel may know the attributes of a dead mount; statfs always asks. */
+	if (statvfs(path, &status) && errno == ENOTCONN)
+		return err_set(err, -ENOTCONN,
+			       "a file system that has died is mounted at %s; remove it with "
+			       "'cairn umount %s' first",
+			       path, path);
+	if (stat(path, &stat_buffer))
 		return err_set(err, -errno, "mount point %s: %s", path, strerror(errno));
-	}
 	if (!S_ISDIR(stat_buffer.st_mode))
 		return err_set(err, -ENOTDIR, "mount point %s is not a directory", path);
 	if (geteuid() != 0 && access(path, W_OK))
@@ -71,33 +73,55 @@ static int check_fuse(const struct parsed_options *options, struct errbuf *err)
 	close(fd);
 	if ((options->allow_other || options->allow_root) && !other_may_be_allowed())
 		return err_set(err, -EPERM,
-			       "allow_other and allow_root need the line 'user_allow_other' in "
-			       "/etc/fuse.conf");
+			       "%s is not allowed to ordinary users on this machine: root has to "
+			       "add the line 'user_allow_other' to /etc/fuse.conf",
+			       options->allow_other ? "allow_other" : "allow_root");
 	if (geteuid() != 0 && access("/usr/bin/fusermount3", X_OK) &&
 	    access("/bin/fusermount3", X_OK))
 		return err_set(err, -ENOENT, "fusermount3 is missing: install fuse3");
 	return 0;
 }
 
-/* A line of mountinfo: id parent major:minor root point options … - type source options */
 static bool is_mounted_here(const char *path)
 {
-	char *line = NULL;
-	size_t size = 0;
-	bool found = false;
+	char *store, *workspace, *mountpoint;
 
-	FILE *stream = fopen("/proc/self/mountinfo", "re");
-	if (!stream)
+	if (service_find_mount(path, &store, &workspace, &mountpoint))
 		return false;
-	while (!found && getline(&line, &size, stream) > 0) {
-		char point[PATH_MAX];
-		found = strstr(line, " - fuse.cairn ") &&
-			sscanf(line, "%*s %*s %*s %*s %4095s", point) == 1 &&
-			strcmp(point, path) == 0;
-	}
-	free(line);
-	fclose(stream);
-	return found;
+	bool here = strcmp(mountpoint, path) == 0;
+	free(store);
+	free(workspace);
+	free(mountpoint);
+	return here;
+}
+
+/* `path` is `directory`, or lies in it; both are resolved. */
+static bool lies_in(const char *path, const char *directory)
+{
+	size_t length = strlen(directory);
+
+	return strcmp(directory, "/") == 0 ||
+	       (strncmp(path, directory, length) == 0 && (!path[length] || path[length] == '/'));
+}
+
+/* A mount must neither stand in the store's own files nor hide them. */
+static int check_place(const struct mount *mount, struct errbuf *err)
+{
+	const char *store = store_directory(mount->store);
+
+	if (lies_in(mount->mountpoint, store))
+		return err_set(err, -EINVAL,
+			       "the mount point %s lies inside the store %s: choose one outside",
+			       mount->mountpoint, store);
+	if (lies_in(store, mount->mountpoint))
+		return err_set(err, -EINVAL,
+			       "the store %s lies below the mount point %s, which would hide it: "
+			       "choose another mount point",
+			       store, mount->mountpoint);
+	if (is_mounted_here(mount->mountpoint))
+		return err_set(err, -EBUSY, "a cairn workspace is mounted at %s already",
+			       mount->mountpoint);
+	return 0;
 }
 
 /* ---- the session ---- */
@@ -133,20 +157,24 @@ static char *escape(const char *text)
 	return escaped;
 }
 
+static char *mount_source(const struct mount *mount)
+{
+	char *source;
+
+	if (asprintf(&source, "%s#%s", store_directory(mount->store), mount->workspace) < 0)
+		return NULL;
+	return source;
+}
+
 static char *option_list(const struct mount *mount, const struct parsed_options *options)
 {
-	char *source = NULL, *escaped = NULL, *list = NULL;
+	char *source = mount_source(mount), *escaped = NULL, *list = NULL;
 
-	if (options->fsname)
-		source = strdup(options->fsname);
-	else if (asprintf(&source, "%s#%s", store_directory(mount->store), mount->workspace) < 0)
-		source = NULL;
 	if (source)
 		escaped = escape(source);
 	if (escaped &&
-	    asprintf(&list, "default_permissions,fsname=%s,subtype=%s%s%s%s%s", escaped,
-		     options->subtype ? options->subtype : "cairn", options->read_only ? ",ro" : "",
-		     options->allow_other ? ",allow_other" : "",
+	    asprintf(&list, "default_permissions,fsname=%s,subtype=cairn%s%s%s%s", escaped,
+		     options->read_only ? ",ro" : "", options->allow_other ? ",allow_other" : "",
 		     options->allow_root ? ",allow_root" : "", options->passed) < 0)
 		list = NULL;
 	free(escaped);
@@ -212,6 +240,10 @@ static int session_greet(struct mount *mount, struct errbuf *err)
 			       strerror(errno));
 	mount->device = stat_buffer.st_dev;
 	raise_read_ahead(mount);
+	char *source = mount_source(mount);
+	if (source)
+		mount_register(mount, source);
+	free(source);
 	return 0;
 }
 
@@ -231,6 +263,8 @@ static void mount_release(struct mount *mount)
 	points_release(&mount->points);
 	nodes_release(&mount->nodes);
 	pthread_mutex_destroy(&mount->restore_lock);
+	pthread_mutex_destroy(&mount->still_lock);
+	pthread_mutex_destroy(&mount->questions_lock);
 	pthread_mutex_destroy(&mount->state_lock);
 	pthread_cond_destroy(&mount->state_changed);
 	free(mount->mountpoint);
@@ -247,6 +281,8 @@ static struct mount *mount_new(struct repo *repo, struct engine *engine,
 	if (!mount)
 		return NULL;
 	pthread_mutex_init(&mount->restore_lock, NULL);
+	pthread_mutex_init(&mount->still_lock, NULL);
+	pthread_mutex_init(&mount->questions_lock, NULL);
 	pthread_mutex_init(&mount->state_lock, NULL);
 	pthread_cond_init(&mount->state_changed, NULL);
 	nodes_init(&mount->nodes);
@@ -330,15 +366,14 @@ static int start(struct mount *mount, const struct mount_options *options,
 		error = check_fuse(parsed, err);
 	if (error)
 		return error;
-	mount->read_only = parsed->read_only;
+	mount->keeps_atime = !parsed->read_only && !parsed->noatime;
+	mount->remembered = parsed->allow_root ? 0 : FOREVER;
 	mount->mountpoint = realpath(options->mountpoint, NULL);
 	if (!mount->mountpoint)
 		return err_set(err, -errno, "mount point %s: %s", options->mountpoint,
 			       strerror(errno));
-	if (is_mounted_here(mount->mountpoint))
-		return err_set(err, -EBUSY, "a cairn workspace is mounted at %s already",
-			       mount->mountpoint);
-	return serve(mount, parsed, err);
+	error = check_place(mount, err);
+	return error ? error : serve(mount, parsed, err);
 }
 
 int mount_start(struct repo *repo, struct engine *engine, const struct mount_options *options,
@@ -349,6 +384,12 @@ int mount_start(struct repo *repo, struct engine *engine, const struct mount_opt
 	int error = mount_options_parse(options->fuse_options, &parsed, err);
 	if (error)
 		return error;
+	if (parsed.workspace && strcmp(parsed.workspace, options->workspace) != 0) {
+		err_set(err, -EINVAL, "workspace '%s' is to be mounted, but the options say '%s'",
+			options->workspace, parsed.workspace);
+		mount_options_release(&parsed);
+		return -EINVAL;
+	}
 	struct mount *mount = mount_new(repo, engine, options);
 	if (mount)
 		error = start(mount, options, &parsed, err);
@@ -372,6 +413,20 @@ static void close_handles(struct mount *mount)
 	head_unlock(mount->head);
 }
 
+/* Access times that wait are stored where the workspace has changed anyway: that somebody has read
+ * it makes no difference to its last point. */
+static int commit_rest(struct mount *mount)
+{
+	int error = repo_commit(mount->repo);
+	if (error)
+		return error;
+	head_lock(mount->head);
+	if (head_is_at_base(mount->head) != 1)
+		atimes_settle(mount);
+	head_unlock(mount->head);
+	return repo_commit(mount->repo);
+}
+
 void mount_finish(struct mount *mount)
 {
 	awake_stop(&mount->awake);
@@ -383,11 +438,13 @@ void mount_finish(struct mount *mount)
 	close_handles(mount);
 	unlinked_delete_all(mount);
 	pthread_mutex_unlock(&mount->restore_lock);
-	int error = repo_commit(mount->repo);
+	int error = commit_rest(mount);
 	if (error)
 		log_line(LOG_LEVEL_ERROR, "%s: the last changes could not be committed: %s",
 			 mount->mountpoint, strerror(-error));
 	head_detach(mount->head);
+	if (!is_mounted_here(mount->mountpoint))
+		mount_unregister(mount);
 
 	pthread_mutex_lock(&mount->state_lock);
 	mount->ended = true;
@@ -413,6 +470,14 @@ bool mount_has_ended(struct mount *mount)
 	bool ended = mount->ended;
 	pthread_mutex_unlock(&mount->state_lock);
 	return ended;
+}
+
+/* The device hangs up when the kernel has let go, before the dispatcher has noticed. */
+bool mount_is_ending(struct mount *mount)
+{
+	struct pollfd device = {.fd = fuse_session_fd(mount->session)};
+
+	return mount_has_ended(mount) || (poll(&device, 1, 0) > 0 && device.revents & POLLERR);
 }
 
 void mount_on_end(struct mount *mount, void (*ended)(void *context), void *context)

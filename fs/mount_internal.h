@@ -2,22 +2,28 @@
  * What the files of a mount share (internal to fs/).
  *
  *   mount.c            life cycle            mount_options.c   the -o list
- *   unmount.c          taking it away
- *   dispatch.c         the request loop      deferred.c        what waits: fsync, throttled writes
+ *   unmount.c          taking it away        mount_table.c     what umount(8) knows of it
+ *   dispatch.c         the request loop      deferred.c        what waits: fsync, throttled
+ *                                            writes, seeks
  *   nodes.c            node numbers, look-up counts, unlinked files
  *   scope.c            where a request reads and what it may change
  *   ops_*.c            the operations        acl.c             POSIX ACL arithmetic
- *   coherence.c        barrier, freeze       restore.c         restore and invalidation
+ *   coherence.c        barrier, freeze       restore.c         restore: switch.c is its moment,
+ *                                            tell_kernel.c the invalidation
  *   users.c            who has files open     awake.c           quick turns with clients
+ *   atime.c            access times
  *
  * Threads: the dispatcher reads requests and answers what does not wait; the sync thread answers
- * FSYNC; the throttle thread takes in writes that are over the budget; the engine's workers
+ * FSYNC; the throttle thread takes in writes that are over the budget; the seek thread answers
+ * LSEEK on files that are open for writing, and RENAME that moved directories; the engine's workers
  * answer reads from packs.
  *
  * Lock order (outermost first):
  *   1. mount->restore_lock   one restore at a time
+ *      mount->still_lock     one restore or freeze at a time
  *   2. head lock             snapshot/repo.h; covers the tree, hot inodes, handles, aliases
- *   3. nodes.lock, views.lock, deferred.lock, state_lock: leaves, nothing is taken under them
+ *   3. nodes.lock, views.lock, deferred.lock, questions_lock, state_lock: leaves, nothing is taken
+ *      under them
  * Replies are sent with no lock held: the kernel may come back at once (with a FORGET), and a
  * reply to an interrupted request must not be waited for.
  */
@@ -58,6 +64,8 @@
  * forced restore comes must not get into the restored file.  So a regular file that a restore
  * changed gets a new epoch where the kernel knows it: later look-ups return another node number,
  * the kernel makes a new inode, and all requests on the old number answer ESTALE.
+ * So does a directory that was removed and that a restore brings back, as the kernel may still
+ * hold the removed one and would refuse to work in it.
  */
 #define NODE_VIEW (UINT64_C(1) << 62)
 enum { NODE_INO_BITS = 40, NODE_EPOCH_BITS = 22 };
@@ -65,7 +73,9 @@ enum { NODE_INO_BITS = 40, NODE_EPOCH_BITS = 22 };
 #define NODE_EPOCH_MAX ((UINT64_C(1) << NODE_EPOCH_BITS) - 1)
 
 #define POINTS_NAME ".snapshots"
-enum { LINK_MAX_COUNT = 65000, REQUEST_MAX = 1 << 20 };
+/* Of files, as on ext4; directories may hold any number of directories, as there. */
+enum { LINK_MAX_COUNT = 65000 };
+enum { REQUEST_MAX = 1 << 20 };
 
 static inline uint64_t node_ino(uint64_t node)
 {
@@ -85,6 +95,7 @@ static inline bool node_is_view(uint64_t node)
 struct nodes {
 	pthread_mutex_t lock;
 	struct u64map known;	/* lock: node -> look-ups that the kernel will forget */
+	struct u64map gone;	/* lock: known node that a restore took away -> last attributes */
 	struct u64map aliases;	/* head lock: ino -> epoch, where it is not 0 */
 	struct u64map unlinked; /* head lock: ino -> enum unlinked_state, each with a reference */
 	_Atomic size_t unlinked_count;
@@ -119,16 +130,25 @@ struct points {
 
 struct deferred_sync;
 struct deferred_write;
+struct deferred_seek;
+struct deferred_move;
 struct parked_open;
+struct held_question;
+
+enum { DEFERRED_THREADS = 3 };
 
 struct deferred {
 	pthread_mutex_t lock;
-	pthread_cond_t sync_wanted, write_wanted;
+	pthread_cond_t sync_wanted, write_wanted, seek_wanted;
 	struct deferred_sync *syncs;
+	struct deferred_seek *seeks;
+	struct deferred_move *moves;
+	uint64_t *stale; /* owned: nodes whose attributes the kernel should ask for again */
+	size_t stale_count, stale_capacity;
 	struct deferred_write *first_write, **last_write;
 	_Atomic size_t writes; /* queued or being taken in */
 	bool stopping;
-	pthread_t sync_thread, write_thread;
+	pthread_t threads[DEFERRED_THREADS];
 };
 
 /* What waits while a restore is under way. */
@@ -148,9 +168,18 @@ struct mount {
 	struct tree *tree; /* the head's */
 	char *mountpoint;  /* absolute */
 	char *workspace, *fuse_options;
-	bool read_only;
+	bool keeps_atime; /* neither read-only nor noatime */
+	/*
+	 * Seconds that the kernel may keep entries and attributes: FOREVER, or 0 with allow_root.
+	 * The kernel knows no allow_root; libfuse refuses requests of others, and what the kernel
+	 * answers by itself would be open to them.
+	 */
+	double remembered;
 	struct fuse_session *session;
 	dev_t device;
+	_Atomic bool registered; /* umount(8) knows of it */
+	_Atomic bool cut;	 /* dispatch_cut(): the dispatcher is to end */
+	_Atomic bool served;	 /* it reads no more requests */
 
 	struct inode_table inodes;
 	struct nodes nodes;
@@ -164,11 +193,18 @@ struct mount {
 	struct parked_open *parked; /* head lock */
 	struct change_list
 		*changes;	  /* head lock: where switched() leaves what the kernel must hear */
+	struct timespec switched; /* head lock: time of the last restore */
 	uint32_t releases;	  /* head lock: since the last reap */
+	size_t atimes_waiting;	  /* head lock: about as many inodes have `atime_waits` */
 	_Atomic bool draining;	  /* after a restore, the kernel's own updates of times are stale */
 	_Atomic size_t reads_out; /* with workers */
 
 	pthread_mutex_t restore_lock;
+
+	pthread_mutex_t still_lock;
+	_Atomic bool still; /* writers hold still (coherence.c) */
+	pthread_mutex_t questions_lock;
+	struct held_question *questions; /* questions_lock */
 
 	pthread_mutex_t state_lock;
 	pthread_cond_t state_changed;
@@ -188,10 +224,9 @@ struct mount {
 /* ---- options (mount_options.c) ---- */
 
 struct parsed_options {
-	bool read_only, allow_other, allow_root;
-	char *passed;  /* owned: what goes to libfuse, each option with a leading comma */
-	char *fsname;  /* owned, may be NULL */
-	char *subtype; /* owned, may be NULL */
+	bool read_only, allow_other, allow_root, noatime, sloppy;
+	char *passed;	 /* owned: what goes to libfuse, each option with a leading comma */
+	char *workspace; /* owned, may be NULL: as named by workspace= */
 };
 int mount_options_parse(const char *text, struct parsed_options *ret, struct errbuf *err);
 void mount_options_release(struct parsed_options *options);
@@ -203,7 +238,6 @@ void *dispatch_run(void *mount);	  /* the dispatcher thread */
 void dispatch_cut(struct mount *mount);	  /* ends it though the kernel has not let go */
 void mount_finish(struct mount *mount);	  /* its last act: everything is durable (mount.c) */
 int mount_detach(struct mount *mount);	  /* takes it out of the name space (unmount.c) */
-void mount_wait_end(struct mount *mount);
 extern const struct fuse_lowlevel_ops mount_operations;
 
 /* The request that this thread processes, as it came, or NULL (a request that was parked). */
@@ -211,6 +245,7 @@ struct request_frame {
 	struct buffer *buffer;
 	uint32_t setxattr_flags;
 	bool unnamed; /* O_TMPFILE, told to libfuse as CREATE */
+	bool statx;   /* STATX, told to libfuse as GETATTR: reply_statx() */
 };
 extern _Thread_local struct request_frame request_frame;
 const void *request_argument(void); /* behind the header */
@@ -218,12 +253,24 @@ const void *request_argument(void); /* behind the header */
 /* Starts a thread with all signals blocked. */
 int thread_start(pthread_t *ret, void *(*run)(void *), void *context);
 
+/* ---- for umount(8) (mount_table.c) ---- */
+
+/* Runs a program of $PATH, with its complaints thrown away: 0, -EIO where it failed, -errno. */
+int program_run(char *const arguments[]);
+/* Only for root, and best effort.  `source` as in the kernel's table. */
+void mount_register(struct mount *mount, const char *source);
+void mount_unregister(struct mount *mount);
+
 /* ---- waiting (deferred.c) ---- */
 
 int deferred_start(struct mount *mount);
 void deferred_stop(struct mount *mount); /* answers what is queued, joins */
 /* Takes over the request; `inode` (may be NULL) is referenced meanwhile. */
 void defer_sync(struct mount *mount, fuse_req_t request, struct inode *inode);
+
+/* The kernel is to ask for this node's attributes again, before the next FSYNC is answered (leaf
+ * lock only; without memory it is not done). */
+void defer_stale_attributes(struct mount *mount, uint64_t node);
 
 /* A WRITE on its way into the data engine. */
 struct write_request {
@@ -239,6 +286,26 @@ void defer_write(struct mount *mount, const struct write_request *write, struct 
 /* 0, or the error for the reply; -EAGAIN: over the budget (ops_data.c) */
 int write_take_in(struct mount *mount, const struct write_request *write, struct buffer *buffer);
 
+/* LSEEK with SEEK_DATA or SEEK_HOLE. */
+struct seek_request {
+	fuse_req_t request;
+	struct handle *handle; /* NULL in a point */
+	uint64_t node, offset;
+	int whence;
+};
+/* Answers it once the file's pages that are dirty in the kernel have arrived. */
+void defer_seek(struct mount *mount, const struct seek_request *seek);
+void seek_finish(struct mount *mount, const struct seek_request *seek); /* ops_seek.c */
+
+/* A RENAME that is done, and the directories that it gave another parent. */
+struct move_request {
+	fuse_req_t request;
+	uint64_t nodes[2];
+	size_t count;
+};
+/* Answers it with success once the kernel has let go of what it read in them. */
+void defer_move(struct mount *mount, const struct move_request *move);
+
 /* ---- nodes (nodes.c) ---- */
 
 void nodes_init(struct nodes *nodes);
@@ -250,6 +317,10 @@ int node_count_lookup(struct mount *mount, uint64_t node);
 bool node_forget(struct mount *mount, uint64_t node, uint64_t count); /* true: for good */
 bool node_is_known(struct mount *mount, uint64_t node);
 size_t nodes_known(struct mount *mount);
+/* What is no longer in the tree but still held by processes can be looked at, as after unlink(2).
+ * -ESTALE where nothing is known of it. */
+void node_note_gone(struct mount *mount, uint64_t node, const struct inode_attr *attr);
+int node_gone_attributes(struct mount *mount, uint64_t node, struct inode_attr *ret);
 
 /* Unlinked inodes live until neither a handle, nor a worker, nor the kernel refers to them.
  * All under the exclusive head lock. */
@@ -294,7 +365,10 @@ void change_touch_directory(struct change *change, struct inode *directory, int 
 
 void attr_to_stat(uint64_t st_ino, const struct inode_attr *attr, struct stat *ret);
 /* The same with what is in memory only. */
-void inode_to_stat(const struct inode *inode, struct stat *ret);
+void inode_to_stat(struct inode *inode, struct stat *ret);
+/* st_blocks is another than the kernel has been told, by more than 3 %: each telling costs a log
+ * that grows with fsync a question (head lock). */
+bool inode_told_wrong_blocks(struct inode *inode);
 struct timespec time_now(void);
 
 /* ---- replies (scope.c) ---- */
@@ -302,10 +376,13 @@ struct timespec time_now(void);
 int fs_errno(int error); /* negative, below fs/ -> positive, for the kernel (I6) */
 void reply_error(struct mount *mount, fuse_req_t request, uint64_t node, int error);
 void reply_attr(fuse_req_t request, const struct stat *stat);
+/* `born` may be NULL: nobody knows. */
+void reply_statx(fuse_req_t request, const struct stat *stat, const struct timespec *born);
 /* After node_count_lookup(), which is undone where the kernel did not take the reply. */
 void reply_counted_entry(struct mount *mount, fuse_req_t request, uint64_t node,
 			 const struct stat *stat);
-void entry_fill(uint64_t node, const struct stat *stat, struct fuse_entry_param *ret);
+void entry_fill(const struct mount *mount, uint64_t node, const struct stat *stat,
+		struct fuse_entry_param *ret);
 /* I6: names the file, and what chunk_read() found. */
 void log_damage(struct mount *mount, uint64_t node, uint64_t offset, const struct errbuf *err);
 
@@ -384,7 +461,8 @@ struct open_request {
 	struct fuse_file_info info;
 };
 void open_now(struct mount *mount, const struct open_request *open); /* may park it again */
-void parked_release(struct mount *mount, bool creates);		     /* executes those that wait */
+enum parked { PARKED_STALE, PARKED_CREATES, PARKED_ALL };
+void parked_release(struct mount *mount, enum parked which); /* executes those that wait */
 void handle_close(struct mount *mount, struct handle *handle);	     /* exclusive head lock */
 bool handle_is_current(const struct mount *mount, const struct handle *handle); /* head lock */
 
@@ -394,9 +472,18 @@ bool handle_is_current(const struct mount *mount, const struct handle *handle); 
 int inode_resize(struct change *change, struct inode *inode, uint64_t size);
 /* The size grew by a write that is in the engine already. */
 void inode_grow(struct mount *mount, struct inode *inode, uint64_t size);
-/* A write or truncation by someone without CAP_FSETID. */
+/* A write, truncation or change of owner.  `by`: the request, where set-ids must go because it is
+ * of somebody without CAP_FSETID or gives the file away; else NULL. */
 void inode_kill_privileges(struct mount *mount, struct reader *reader, struct inode *inode,
-			   bool set_ids);
+			   fuse_req_t by);
+
+/* ---- access times (atime.c) ---- */
+
+bool atime_is_due(const struct mount *mount, const struct inode_attr *attr);
+/* Somebody reads: true where that moved the access time.  Exclusive head lock. */
+bool atime_touch(struct mount *mount, struct inode *inode);
+void atime_note(struct mount *mount, uint64_t node); /* the same, no lock held */
+void atimes_settle(struct mount *mount); /* what waits becomes dirty; exclusive head lock */
 
 /* ---- xattrs and ACLs (ops_xattr.c) ---- */
 
@@ -411,15 +498,28 @@ void inherited_acl_release(struct inherited_acl *acl);
 int inherited_acl_store(struct change *change, uint64_t ino, const struct inherited_acl *acl);
 int acl_follow_mode(struct change *change, struct inode *inode); /* after chmod */
 
-/* ---- coherence (coherence.c, restore.c) ---- */
+void getattr_reply(struct mount *mount, fuse_req_t request, uint64_t node);
+
+/* ---- coherence (coherence.c, restore.c, switch.c) ---- */
+
+/* mount_barrier() with the writers made to wait until mount_move_on(), which is due also after an
+ * error.  still_lock held. */
+int mount_still(struct mount *mount, struct errbuf *err);
+void mount_move_on(struct mount *mount);
+/* True: a GETATTR through a handle for writing that waits; it was taken over. */
+bool still_holds_question(struct mount *mount, fuse_req_t request, uint64_t node);
+void still_note_writer(struct mount *mount, uint64_t node); /* before it is told of its handle */
+
+/* -ESTALE where a restore is under way and changed this name: the kernel must look again before
+ * it renames or removes a directory by it.  Exclusive head lock. */
+int restore_check_name(struct mount *mount, struct reader *reader, uint64_t directory,
+		       const char *name);
 
 extern const struct head_ops mount_head_ops;
 void mount_switched(void *context, uint64_t old_root, uint64_t new_root);
-/* For a message: "pid 12 (psql: data/x), …"; the result is malloc'ed, NULL where nobody is found.
- */
+/* For a message: "psql (pid 12, user bob) 'data/x', …"; malloc'ed, NULL where nobody is found. */
 char *users_describe(const struct mount_user *users, size_t count);
 /* Processes that use the mount; with `any` also those that only read or stay in it. */
-int users_find(const char *mountpoint, dev_t device, bool any, struct mount_user **ret,
-	       size_t *ret_count);
+int users_find(dev_t device, bool any, struct mount_user **ret, size_t *ret_count);
 
 #endif

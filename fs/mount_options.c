@@ -11,44 +11,112 @@ enum option_kind {
 	OPTION_READ_WRITE,
 	OPTION_ALLOW_OTHER,
 	OPTION_ALLOW_ROOT,
-	OPTION_FSNAME,
-	OPTION_SUBTYPE,
+	OPTION_WORKSPACE,
+	OPTION_SLOPPY, /* what is unknown is ignored */
+	OPTION_NOATIME,
 	OPTION_PASS,   /* to libfuse as it is */
 	OPTION_IGNORE, /* for mount(8), or how it is anyway */
+	OPTION_REFUSE, /* understood, and not to be had: `why` says what to do instead */
 };
+
+#define WHY_OWNER                                                                                  \
+	"files keep the owner, group and mode that they were given: use chown and chmod inside"
+#define WHY_CACHING                                                                                \
+	"what the kernel caches is decided by cairn, which is the only writer: leave it away"
+#define WHY_NAMES "commands find the store by the entry in the table of mounts: leave it away"
+#define WHY_TIMES "access times are not written at each reading here: leave it away"
 
 static const struct {
 	const char *name; /* with '=' at the end: takes a value */
 	enum option_kind kind;
+	const char *why;
 } known_options[] = {
-	{"ro", OPTION_READ_ONLY},
-	{"rw", OPTION_READ_WRITE},
-	{"allow_other", OPTION_ALLOW_OTHER},
-	{"allow_root", OPTION_ALLOW_ROOT},
-	{"fsname=", OPTION_FSNAME},
-	{"subtype=", OPTION_SUBTYPE},
-	{"dev", OPTION_PASS},
-	{"nodev", OPTION_PASS},
-	{"suid", OPTION_PASS},
-	{"nosuid", OPTION_PASS},
-	{"exec", OPTION_PASS},
-	{"noexec", OPTION_PASS},
-	{"noatime", OPTION_PASS},
-	{"sync", OPTION_PASS},
-	{"dirsync", OPTION_PASS},
-	{"atime", OPTION_IGNORE},
-	{"relatime", OPTION_IGNORE},
-	{"async", OPTION_IGNORE},
-	{"default_permissions", OPTION_IGNORE},
-	{"defaults", OPTION_IGNORE},
-	{"auto", OPTION_IGNORE},
-	{"noauto", OPTION_IGNORE},
-	{"user", OPTION_IGNORE},
-	{"nouser", OPTION_IGNORE},
-	{"users", OPTION_IGNORE},
-	{"nofail", OPTION_IGNORE},
-	{"_netdev", OPTION_IGNORE},
+	{"ro", OPTION_READ_ONLY, NULL},
+	{"rw", OPTION_READ_WRITE, NULL},
+	{"allow_other", OPTION_ALLOW_OTHER, NULL},
+	{"allow_root", OPTION_ALLOW_ROOT, NULL},
+	{"workspace=", OPTION_WORKSPACE, NULL},
+	{"dev", OPTION_PASS, NULL},
+	{"nodev", OPTION_PASS, NULL},
+	{"suid", OPTION_PASS, NULL},
+	{"nosuid", OPTION_PASS, NULL},
+	{"exec", OPTION_PASS, NULL},
+	{"noexec", OPTION_PASS, NULL},
+	{"noatime", OPTION_NOATIME, NULL},
+	{"sync", OPTION_PASS, NULL},
+
+	{"atime", OPTION_IGNORE, NULL},
+	{"relatime", OPTION_IGNORE, NULL},
+	{"nostrictatime", OPTION_IGNORE, NULL},
+	{"diratime", OPTION_IGNORE, NULL},
+	{"nodiratime", OPTION_IGNORE, NULL},
+	{"nolazytime", OPTION_IGNORE, NULL},
+	{"async", OPTION_IGNORE, NULL},
+	{"noiversion", OPTION_IGNORE, NULL},
+	{"nomand", OPTION_IGNORE, NULL},
+	{"symfollow", OPTION_IGNORE, NULL},
+	{"silent", OPTION_IGNORE, NULL},
+	{"loud", OPTION_IGNORE, NULL},
+	{"sloppy", OPTION_SLOPPY, NULL},
+	{"default_permissions", OPTION_IGNORE, NULL},
+	{"nonempty", OPTION_IGNORE, NULL},
+	{"use_ino", OPTION_IGNORE, NULL},
+	{"readdir_ino", OPTION_IGNORE, NULL},
+	{"big_writes", OPTION_IGNORE, NULL},
+
+	/* Words of fstab. */
+	{"defaults", OPTION_IGNORE, NULL},
+	{"auto", OPTION_IGNORE, NULL},
+	{"noauto", OPTION_IGNORE, NULL},
+	{"user", OPTION_IGNORE, NULL},
+	{"user=", OPTION_IGNORE, NULL},
+	{"nouser", OPTION_IGNORE, NULL},
+	{"users", OPTION_IGNORE, NULL},
+	{"nousers", OPTION_IGNORE, NULL},
+	{"owner", OPTION_IGNORE, NULL},
+	{"noowner", OPTION_IGNORE, NULL},
+	{"group", OPTION_IGNORE, NULL},
+	{"nogroup", OPTION_IGNORE, NULL},
+	{"nofail", OPTION_IGNORE, NULL},
+	{"_netdev", OPTION_IGNORE, NULL},
+	{"comment=", OPTION_IGNORE, NULL},
+	{"uhelper=", OPTION_IGNORE, NULL},
+	{"helper=", OPTION_IGNORE, NULL},
+
+	{"uid=", OPTION_REFUSE, WHY_OWNER},
+	{"gid=", OPTION_REFUSE, WHY_OWNER},
+	{"umask=", OPTION_REFUSE, WHY_OWNER},
+	{"fmask=", OPTION_REFUSE, WHY_OWNER},
+	{"dmask=", OPTION_REFUSE, WHY_OWNER},
+	{"mode=", OPTION_REFUSE, WHY_OWNER},
+	{"kernel_cache", OPTION_REFUSE, WHY_CACHING},
+	{"auto_cache", OPTION_REFUSE, WHY_CACHING},
+	{"direct_io", OPTION_REFUSE, WHY_CACHING},
+	{"attr_timeout=", OPTION_REFUSE, WHY_CACHING},
+	{"ac_attr_timeout=", OPTION_REFUSE, WHY_CACHING},
+	{"entry_timeout=", OPTION_REFUSE, WHY_CACHING},
+	{"negative_timeout=", OPTION_REFUSE, WHY_CACHING},
+	{"max_read=", OPTION_REFUSE, WHY_CACHING},
+	{"max_write=", OPTION_REFUSE, WHY_CACHING},
+	{"fsname=", OPTION_REFUSE, WHY_NAMES},
+	{"subtype=", OPTION_REFUSE, WHY_NAMES},
+	{"strictatime", OPTION_REFUSE, WHY_TIMES},
+	{"norelatime", OPTION_REFUSE, WHY_TIMES},
+	{"lazytime", OPTION_REFUSE, WHY_TIMES},
+	{"dirsync", OPTION_REFUSE,
+	 "the kernel does not pass it on to FUSE: fsync of the directory makes names durable"},
+	{"auto_unmount", OPTION_REFUSE,
+	 "'cairn mount' takes the mount of a daemon that died away by itself: leave it away"},
+	{"remount", OPTION_REFUSE,
+	 "a new mount is made here: 'mount -o remount,...' changes one, or 'cairn umount' it "
+	 "first"},
+	{"bind", OPTION_REFUSE, "use 'mount --bind'"},
 };
+
+#undef WHY_OWNER
+#undef WHY_CACHING
+#undef WHY_NAMES
+#undef WHY_TIMES
 
 /* The rest of `option` behind the name, or NULL where this is another option. */
 static const char *match(const char *name, const char *option)
@@ -94,36 +162,62 @@ static int apply(struct parsed_options *options, enum option_kind kind, const ch
 	case OPTION_ALLOW_ROOT:
 		options->allow_root = true;
 		return 0;
-	case OPTION_FSNAME:
-		return set_text(&options->fsname, value);
-	case OPTION_SUBTYPE:
-		return set_text(&options->subtype, value);
+	case OPTION_WORKSPACE:
+		return set_text(&options->workspace, value);
+	case OPTION_NOATIME:
+		options->noatime = true;
+		return pass_on(options, option);
 	case OPTION_PASS:
 		return pass_on(options, option);
+	case OPTION_SLOPPY: /* found beforehand */
 	case OPTION_IGNORE:
 		return 0;
+	case OPTION_REFUSE:
+		break;
 	}
 	return -EINVAL;
 }
 
 static int parse_one(struct parsed_options *options, const char *option, struct errbuf *err)
 {
-	if (!option[0] || strncmp(option, "x-", 2) == 0) /* x-systemd.automount and the like */
+	/* x-systemd.automount and the like; X-mount.mkdir is mount(8)'s own. */
+	if (!option[0] || strncasecmp(option, "x-", 2) == 0)
 		return 0;
 	for (size_t i = 0; i < sizeof(known_options) / sizeof(*known_options); i++) {
 		const char *value = match(known_options[i].name, option);
+		if (value && known_options[i].kind == OPTION_REFUSE)
+			return err_set(err, -EINVAL, "mount option '%s': %s", option,
+				       known_options[i].why);
 		if (value)
 			return apply(options, known_options[i].kind, option, value);
 	}
+	if (options->sloppy)
+		return 0;
 	return err_set(err, -EINVAL,
-		       "unknown mount option '%s'; known are ro, allow_other, allow_root, noatime, "
-		       "dev, nodev, suid, nosuid, noexec, fsname=, subtype=",
+		       "unknown mount option '%s'; known are ro, allow_other, allow_root, "
+		       "workspace=NAME, noatime, sync, dev, nodev, suid, nosuid, exec, noexec, and "
+		       "what fstab may contain (noauto, nofail, user, users, x-...)",
 		       option);
+}
+
+static bool has_word(const char *text, const char *word)
+{
+	size_t length = strlen(word);
+
+	for (; text; text = strchr(text, ',')) {
+		text += *text == ',';
+		if (strncmp(text, word, length) == 0 && (!text[length] || text[length] == ','))
+			return true;
+	}
+	return false;
 }
 
 int mount_options_parse(const char *text, struct parsed_options *ret, struct errbuf *err)
 {
-	struct parsed_options options = {.passed = strdup("")};
+	struct parsed_options options = {
+		.passed = strdup(""),
+		.sloppy = has_word(text, "sloppy"),
+	};
 	char *copy = strdup(text ? text : "");
 	char *rest = copy, *option;
 	int error = options.passed && copy ? 0 : -ENOMEM;
@@ -142,10 +236,19 @@ int mount_options_parse(const char *text, struct parsed_options *ret, struct err
 	return 0;
 }
 
+int mount_options_check(const char *fuse_options, struct errbuf *err)
+{
+	struct parsed_options parsed;
+
+	int error = mount_options_parse(fuse_options, &parsed, err);
+	if (!error)
+		mount_options_release(&parsed);
+	return error;
+}
+
 void mount_options_release(struct parsed_options *options)
 {
 	free(options->passed);
-	free(options->fsname);
-	free(options->subtype);
+	free(options->workspace);
 	*options = (struct parsed_options){0};
 }

@@ -25,6 +25,10 @@ void nodes_init(struct nodes *nodes)
 
 void nodes_release(struct nodes *nodes)
 {
+	size_t position = 0;
+	for (struct u64map_entry *entry; (entry = u64map_next(&nodes->gone, &position));)
+		free(entry->value);
+	u64map_release(&nodes->gone);
 	u64map_release(&nodes->known);
 	u64map_release(&nodes->aliases);
 	u64map_release(&nodes->unlinked);
@@ -87,6 +91,7 @@ bool node_forget(struct mount *mount, uint64_t node, uint64_t count)
 		u64map_put(&nodes->known, node, (void *)(uintptr_t)(known - count));
 	} else if (known) {
 		u64map_remove(&nodes->known, node);
+		free(u64map_remove(&nodes->gone, node));
 		last = true;
 	}
 	pthread_mutex_unlock(&nodes->lock);
@@ -111,6 +116,38 @@ size_t nodes_known(struct mount *mount)
 	size_t count = mount->nodes.known.count;
 	pthread_mutex_unlock(&mount->nodes.lock);
 	return count;
+}
+
+/* ---- inodes that a restore took away ---- */
+
+/* Without memory they answer ESTALE. */
+void node_note_gone(struct mount *mount, uint64_t node, const struct inode_attr *attr)
+{
+	struct nodes *nodes = &mount->nodes;
+	struct inode_attr *copy = malloc(sizeof(*copy));
+
+	if (!copy)
+		return;
+	*copy = *attr;
+	copy->nlink = 0;
+	pthread_mutex_lock(&nodes->lock);
+	struct inode_attr *old = u64map_get(&nodes->gone, node);
+	if (u64map_put(&nodes->gone, node, copy))
+		old = copy;
+	pthread_mutex_unlock(&nodes->lock);
+	free(old);
+}
+
+int node_gone_attributes(struct mount *mount, uint64_t node, struct inode_attr *ret)
+{
+	struct nodes *nodes = &mount->nodes;
+
+	pthread_mutex_lock(&nodes->lock);
+	const struct inode_attr *attr = u64map_get(&nodes->gone, node);
+	if (attr)
+		*ret = *attr;
+	pthread_mutex_unlock(&nodes->lock);
+	return attr ? 0 : -ESTALE;
 }
 
 /* ---- unlinked inodes ---- */

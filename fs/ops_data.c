@@ -1,5 +1,6 @@
-/* Contents: read, write, fsync, fallocate, lseek, copy_file_range. */
+/* Contents: read, write, fsync, fallocate, copy_file_range. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -18,6 +19,7 @@ struct read_job {
 	fuse_req_t request;
 	uint64_t node;
 	struct handle *handle; /* NULL: in a point */
+	bool atime_due;
 	uint64_t offset;
 	size_t wanted; /* clipped at the end of the file by the first plan */
 	size_t done;
@@ -51,6 +53,7 @@ static int plan_live(struct read_job *job, struct scope *scope)
 
 	if (!handle_is_current(job->mount, job->handle))
 		return -ESTALE;
+	job->atime_due = atime_is_due(job->mount, &inode->attr);
 	return plan(job, scope, inode, inode->attr.size);
 }
 
@@ -157,11 +160,14 @@ void op_read(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset,
 	job->request = request;
 	job->node = node;
 	job->handle = node_is_view(node) ? NULL : (struct handle *)(uintptr_t)info->fh;
+	job->atime_due = false;
 	job->offset = (uint64_t)offset;
 	job->wanted = size;
 	job->done = 0;
 	job->out = out;
 	int error = plan_next(job);
+	if (!error && job->atime_due && !(info->flags & O_NOATIME))
+		atime_note(mount, node);
 	if (!error && !job->plan.in_memory)
 		return read_submit(job);
 	read_finish(job, error ? error : read_all(job));
@@ -179,7 +185,8 @@ static void write_settle(struct mount *mount, struct reader *reader, struct inod
 	inode_grow(mount, inode, write->offset + write->length);
 	if (!write->from_cache) {
 		inode->attr.mtime = inode->attr.ctime = time_now();
-		inode_kill_privileges(mount, reader, inode, write->kill_privileges);
+		inode_kill_privileges(mount, reader, inode,
+				      write->kill_privileges ? write->request : NULL);
 	}
 	inode_mark_attr_dirty(inode);
 }
@@ -266,14 +273,63 @@ void op_fsyncdir(fuse_req_t request, fuse_ino_t node, int only_data, struct fuse
 
 /* ---- fallocate ---- */
 
-/* Space is not set aside: a store that deduplicates and compresses cannot know how much. */
+/* How much of [offset, end) is a hole. */
+static int count_holes(struct change *change, struct inode *inode, uint64_t offset, uint64_t end,
+		       uint64_t *ret)
+{
+	uint64_t sum = 0;
+
+	while (offset < end && offset < inode->attr.size) {
+		uint64_t hole, next;
+		int error = data_seek(inode, change->reader, offset, SEEK_HOLE, &hole);
+		if (error)
+			return error;
+		if (hole >= end || hole >= inode->attr.size) {
+			offset = hole;
+			break;
+		}
+		error = data_seek(inode, change->reader, hole, SEEK_DATA, &next);
+		if (error && error != -ENXIO)
+			return error;
+		if (error || next > end)
+			next = end;
+		sum += next - hole;
+		offset = next;
+	}
+	*ret = offset < end ? sum + (end - offset) : sum;
+	return 0;
+}
+
+/* Space is not set aside: a store that deduplicates and compresses cannot know how much.  But what
+ * there is no room for now is refused: programs ask so that they need not fail half way. */
+static int check_room(struct change *change, struct inode *inode, uint64_t offset, uint64_t length)
+{
+	struct store *store = change->mount->store;
+	uint64_t missing = length;
+
+	int error = store_reserve(store, missing);
+	if (error) {
+		error = count_holes(change, inode, offset, offset + length, &missing);
+		if (!error)
+			error = store_reserve(store, missing);
+	}
+	if (!error)
+		store_unreserve(store, missing);
+	return error;
+}
+
 static int allocate(struct change *change, struct inode *inode, int mode, uint64_t offset,
-		    uint64_t length, bool kill_privileges)
+		    uint64_t length, fuse_req_t killer)
 {
 	uint64_t end = offset + length;
 
 	if (!length || end < offset || end > INT64_MAX)
 		return length ? -EFBIG : -EINVAL;
+	if (!(mode & FALLOC_FL_PUNCH_HOLE)) {
+		int error = check_room(change, inode, offset, length);
+		if (error)
+			return error;
+	}
 	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) {
 		int error =
 			data_punch(change->mount->engine, inode, change->reader, offset, length);
@@ -289,7 +345,7 @@ static int allocate(struct change *change, struct inode *inode, int mode, uint64
 		inode_grow(change->mount, inode, end);
 	}
 	inode->attr.mtime = inode->attr.ctime = change->now;
-	inode_kill_privileges(change->mount, change->reader, inode, kill_privileges);
+	inode_kill_privileges(change->mount, change->reader, inode, killer);
 	inode_mark_attr_dirty(inode);
 	return 0;
 }
@@ -323,61 +379,10 @@ void op_fallocate(fuse_req_t request, fuse_ino_t node, int mode, off_t offset, o
 		error = change_load(&change, change.ino, &inode);
 		if (!error)
 			error = allocate(&change, inode, mode, (uint64_t)offset, (uint64_t)length,
-					 fuse_req_ctx(request)->uid != 0);
+					 fuse_req_ctx(request)->uid ? request : NULL);
 		change_end(&change);
 	}
 	reply_error(mount, request, node, error);
-}
-
-/* ---- lseek ---- */
-
-/* A file of a point has only what the tree knows. */
-static int seek_in_point(struct scope *scope, uint64_t offset, int whence, uint64_t *ret)
-{
-	struct inode_attr attr;
-
-	int error = inode_get(scope->tree, scope->reader, scope->ino, &attr);
-	if (error)
-		return error;
-	if (offset >= attr.size)
-		return -ENXIO;
-	if (attr.flags & INODE_INLINE) {
-		*ret = whence == SEEK_DATA ? offset : attr.size;
-		return 0;
-	}
-	if (whence == SEEK_DATA) {
-		error = extent_seek_data(scope->tree, scope->reader, scope->ino, offset, ret);
-		return !error && *ret >= attr.size ? -ENXIO : error;
-	}
-	error = extent_seek_hole(scope->tree, scope->reader, scope->ino, offset, ret);
-	if (!error && *ret > attr.size)
-		*ret = attr.size;
-	return error;
-}
-
-void op_lseek(fuse_req_t request, fuse_ino_t node, off_t offset, int whence,
-	      struct fuse_file_info *info)
-{
-	struct mount *mount = fuse_req_userdata(request);
-	struct handle *handle = (struct handle *)(uintptr_t)info->fh;
-	struct scope scope;
-	uint64_t found;
-
-	if (whence != SEEK_DATA && whence != SEEK_HOLE)
-		return (void)fuse_reply_err(request, EINVAL);
-	int error = scope_enter(mount, node, &scope);
-	if (error)
-		return reply_error(mount, request, node, error);
-	if (scope.view)
-		error = seek_in_point(&scope, (uint64_t)offset, whence, &found);
-	else if (!handle || !handle_is_current(mount, handle))
-		error = -ESTALE;
-	else
-		error = data_seek(handle->inode, scope.reader, (uint64_t)offset, whence, &found);
-	scope_leave(&scope);
-	if (error)
-		return reply_error(mount, request, node, error);
-	fuse_reply_lseek(request, (off_t)found);
 }
 
 /* ---- copy_file_range ---- */
@@ -387,7 +392,7 @@ struct copy_source {
 	struct inode *inode;
 	struct view *view;
 	uint64_t ino, size;
-	bool kill_privileges; /* of the target: the kernel does not say, so all but root */
+	fuse_req_t killer; /* of the target's set-ids: the kernel does not say, so all but root */
 };
 
 static int copy_source_live(struct change *change, uint64_t node, struct copy_source *ret)
@@ -434,7 +439,7 @@ static int copy_range(struct change *change, struct inode *target, uint64_t to,
 	head_count(change->mount->head, &counters);
 	inode_grow(change->mount, target, to + *length);
 	target->attr.mtime = target->attr.ctime = change->now;
-	inode_kill_privileges(change->mount, change->reader, target, source->kill_privileges);
+	inode_kill_privileges(change->mount, change->reader, target, source->killer);
 	inode_mark_attr_dirty(target);
 	return 0;
 }
@@ -464,7 +469,7 @@ void op_copy_file_range(fuse_req_t request, fuse_ino_t from_node, off_t from,
 			struct fuse_file_info *to_info, size_t length, int flags)
 {
 	struct mount *mount = fuse_req_userdata(request);
-	struct copy_source source = {.kill_privileges = fuse_req_ctx(request)->uid != 0};
+	struct copy_source source = {.killer = fuse_req_ctx(request)->uid ? request : NULL};
 	int error = 0;
 
 	(void)from_info;

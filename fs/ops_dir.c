@@ -20,6 +20,7 @@ struct listing {
 	struct scope *scope;
 	fuse_req_t request;
 	bool plus;
+	bool atime_due;
 	char *bytes;
 	size_t capacity;
 	size_t used;
@@ -37,7 +38,7 @@ static int add_entry(struct listing *listing, const char *name, uint64_t node,
 
 	if (listing->plus) {
 		struct fuse_entry_param entry;
-		entry_fill(node, stat, &entry);
+		entry_fill(listing->scope->mount, node, stat, &entry);
 		size = fuse_add_direntry_plus(listing->request, at, room, name, &entry,
 					      (off_t)cookie);
 	} else {
@@ -113,6 +114,7 @@ static int fill(struct listing *listing, uint64_t position)
 		return error == -ENOENT ? -ESTALE : error;
 	if (!S_ISDIR(attr.mode))
 		return -ENOTDIR;
+	listing->atime_due = !scope->view && position == 0 && atime_is_due(scope->mount, &attr);
 	error = position < AT_DOT_DOT ? add_dots(listing, position) : 0;
 	listing->complete = listing->used;
 	if (error)
@@ -185,6 +187,8 @@ static void list_directory(fuse_req_t request, uint64_t node, size_t size, off_t
 			error = count_lookups(&listing);
 		scope_leave(&scope);
 	}
+	if (!error && listing.atime_due)
+		atime_note(mount, node);
 	if (error)
 		reply_error(mount, request, node, error);
 	else if (fuse_reply_buf(request, listing.bytes, listing.complete) == -ENOENT && plus &&
@@ -193,11 +197,16 @@ static void list_directory(fuse_req_t request, uint64_t node, size_t size, off_t
 	buffer_unref(mount->buffers, buffer);
 }
 
+/* ENOSYS once, and the kernel asks no more; with allow_root it must go on asking. */
 void op_opendir(fuse_req_t request, fuse_ino_t node, struct fuse_file_info *info)
 {
+	const struct mount *mount = fuse_req_userdata(request);
+
 	(void)node;
-	(void)info;
-	fuse_reply_err(request, ENOSYS);
+	if (mount->remembered > 0)
+		fuse_reply_err(request, ENOSYS);
+	else
+		fuse_reply_open(request, info);
 }
 
 void op_readdir(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset,

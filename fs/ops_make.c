@@ -37,13 +37,11 @@ static void attributes_of_birth(const struct change *change, const struct birth 
 	}
 }
 
-static int check_directory(const struct inode *directory, uint32_t mode)
+static int check_directory(const struct inode *directory)
 {
 	if (!S_ISDIR(directory->attr.mode))
 		return -ENOTDIR;
-	if (!directory->attr.nlink)
-		return -ENOENT;
-	return S_ISDIR(mode) && directory->attr.nlink >= LINK_MAX_COUNT ? -EMLINK : 0;
+	return directory->attr.nlink ? 0 : -ENOENT;
 }
 
 /* Everything but the item and the name. */
@@ -123,7 +121,7 @@ int node_make(struct change *change, const struct birth *birth, uint64_t *ret_in
 
 	int error = change_load(change, birth->parent, &directory);
 	if (!error)
-		error = check_directory(directory, mode);
+		error = check_directory(directory);
 	if (!error)
 		error = acl_inherit(change, directory, birth->umask, &mode, &acl);
 	if (error)
@@ -138,6 +136,23 @@ int node_make(struct change *change, const struct birth *birth, uint64_t *ret_in
 	if (error)
 		return error;
 	count_birth(change, birth, directory, *ret_inode, mode);
+	*ret_ino = ino;
+	return 0;
+}
+
+int whiteout_make(struct change *change, const struct inode *directory, uint32_t uid, uint32_t gid,
+		  uint64_t *ret_ino)
+{
+	const struct birth birth = {.name = "", .uid = uid, .gid = gid};
+	struct inode_attr attr;
+
+	uint64_t ino = store_next(change->mount->store, COUNTER_INODE);
+	if (ino > NODE_INO_MAX)
+		return -EOVERFLOW;
+	attributes_of_birth(change, &birth, directory, S_IFCHR, &attr);
+	int error = inode_put(change->tree, change->reader, ino, &attr);
+	if (error)
+		return error;
 	*ret_ino = ino;
 	return 0;
 }
@@ -162,6 +177,7 @@ static void make(fuse_req_t request, struct birth *birth)
 		error = change_begin(mount, birth->parent, &change);
 	if (error)
 		return reply_error(mount, request, birth->parent, error);
+	birth->parent = change.ino;
 	error = node_make(&change, birth, &ino, &attr, &inode);
 	if (!error)
 		error = node_count_lookup(mount, ino);

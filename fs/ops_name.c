@@ -41,7 +41,8 @@ static int lookup_target(const struct scope *scope, const char *name, uint64_t *
 
 static void reply_negative(fuse_req_t request)
 {
-	const struct fuse_entry_param entry = {.entry_timeout = FOREVER};
+	const struct mount *mount = fuse_req_userdata(request);
+	const struct fuse_entry_param entry = {.entry_timeout = mount->remembered};
 
 	fuse_reply_entry(request, &entry);
 }
@@ -179,7 +180,12 @@ static int remove_name(struct change *change, const char *name, bool is_director
 	struct inode *directory, *inode;
 	size_t length = strlen(name);
 
-	int error = dirent_lookup(change->tree, change->reader, change->ino, name, length, &target);
+	int error = is_directory ? restore_check_name(change->mount, change->reader, change->ino,
+						      name)
+				 : 0;
+	if (!error)
+		error = dirent_lookup(change->tree, change->reader, change->ino, name, length,
+				      &target);
 	if (!error)
 		error = change_load(change, change->ino, &directory);
 	if (!error)

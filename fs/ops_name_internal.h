@@ -8,6 +8,10 @@
 void counters_of(const struct inode *inode, int sign, struct head_counters *ret);
 /* One link less, after the name is gone; needs unlinked_reserve() before. */
 void inode_drop_name(struct change *change, struct inode *inode);
+/* The file that RENAME_WHITEOUT leaves behind in `directory`: a character device 0:0 with one link,
+ * for which the caller inserts the name. */
+int whiteout_make(struct change *change, const struct inode *directory, uint32_t uid, uint32_t gid,
+		  uint64_t *ret_ino);
 /* -EISDIR, -ENOTDIR, -ENOTEMPTY */
 int check_removable(struct change *change, uint64_t ino, uint32_t mode, bool directory);
 

@@ -39,15 +39,29 @@ static int park(struct mount *mount, const struct open_request *open)
 	return 0;
 }
 
-/* Takes those that create something, or the others, out of the queue and executes them. */
-void parked_release(struct mount *mount, bool creates)
+/* Head lock. */
+static bool is_released(const struct mount *mount, const struct open_request *open,
+			enum parked which)
+{
+	switch (which) {
+	case PARKED_STALE:
+		return !node_is_current(mount, open->node);
+	case PARKED_CREATES:
+		return open->creates;
+	case PARKED_ALL:
+		break;
+	}
+	return true;
+}
+
+void parked_release(struct mount *mount, enum parked which)
 {
 	struct parked_open *released = NULL, **last = &released;
 
 	head_lock(mount->head);
 	for (struct parked_open **entry = &mount->parked; *entry;) {
 		struct parked_open *parked = *entry;
-		if (parked->open.creates != creates) {
+		if (!is_released(mount, &parked->open, which)) {
 			entry = &parked->next;
 			continue;
 		}
@@ -99,6 +113,9 @@ void handle_close(struct mount *mount, struct handle *handle)
 		handle->next->previous = handle->previous;
 	mount->open_files--;
 	if (handle->writes) {
+		/* At close(2) the kernel has dropped what it was told. */
+		atomic_store_explicit(&handle->inode->told_blocks, BLOCKS_UNTOLD,
+				      memory_order_relaxed);
 		mount->open_for_writing--;
 		/* A restore has cleared the count of those that it made stale. */
 		if (node_is_current(mount, handle->node) && handle->inode->writers)
@@ -128,7 +145,8 @@ static int truncate_open(struct change *change, struct inode *inode,
 	int error = inode_resize(change, inode, 0);
 	if (error)
 		return error;
-	inode_kill_privileges(change->mount, change->reader, inode, open->kill_privileges);
+	inode_kill_privileges(change->mount, change->reader, inode,
+			      open->kill_privileges ? open->request : NULL);
 	inode->attr.mtime = inode->attr.ctime = change->now;
 	inode_mark_attr_dirty(inode);
 	return 0;
@@ -163,8 +181,6 @@ static int open_begin(struct mount *mount, const struct open_request *open, stru
 {
 	bool writes = open->creates || opens_for_writing(&open->info);
 
-	if (mount->read_only && writes)
-		return -EROFS;
 	head_lock(mount->head);
 	int error = node_is_current(mount, open->node) ? 0 : -ESTALE;
 	if (!error && writes && is_held(mount, open)) {
@@ -185,12 +201,28 @@ static int open_begin(struct mount *mount, const struct open_request *open, stru
 	return 0;
 }
 
+static bool counts_as_reading(const struct open_request *open)
+{
+	return (open->info.flags & O_ACCMODE) == O_RDONLY && !(open->info.flags & O_NOATIME);
+}
+
+/* Does opening change what the kernel knows of the file?  It must not go on with st_blocks 0
+ * (inode_to_stat()), nor with the old access time. */
+static bool open_changes_attributes(struct mount *mount, const struct open_request *open,
+				    const struct handle *handle)
+{
+	if (counts_as_reading(open))
+		return atime_touch(mount, handle->inode);
+	return handle->writes && !data_allocated(handle->inode);
+}
+
 static void open_existing(struct mount *mount, const struct open_request *open)
 {
 	struct fuse_file_info info = open->info;
 	struct handle *handle;
 	struct change change;
 	struct inode *inode;
+	bool refresh = false;
 
 	int error = open_begin(mount, open, &change);
 	if (error == -EINPROGRESS)
@@ -200,11 +232,17 @@ static void open_existing(struct mount *mount, const struct open_request *open)
 	error = change_load(&change, change.ino, &inode);
 	if (!error)
 		error = open_inode(&change, open, inode, open->node, &handle);
+	if (!error)
+		refresh = open_changes_attributes(mount, open, handle);
 	change_end(&change);
+	if (refresh)
+		fuse_lowlevel_notify_inval_inode(mount->session, open->node, -1, 0);
 	if (error) /* an inode that the kernel knows and the tree does not is stale */
 		return reply_error(mount, open->request, open->node,
 				   error == -ENOENT ? -ESTALE : error);
 	finish_info(mount, &info, handle);
+	if (opens_for_writing(&info))
+		still_note_writer(mount, open->node);
 	if (fuse_reply_open(open->request, &info) == -ENOENT) {
 		head_lock(mount->head);
 		handle_close(mount, handle);
@@ -258,7 +296,7 @@ static void reply_create(struct mount *mount, const struct open_request *open, u
 	struct fuse_entry_param entry;
 
 	finish_info(mount, &info, handle);
-	entry_fill(node, stat, &entry);
+	entry_fill(mount, node, stat, &entry);
 	if (fuse_reply_create(open->request, &entry, &info) != -ENOENT)
 		return;
 	node_forget(mount, node, 1);

@@ -203,7 +203,10 @@ void points_getattr(struct mount *mount, fuse_req_t request)
 	struct stat stat;
 
 	points_stat(mount, &stat);
-	reply_attr(request, &stat);
+	if (request_frame.statx)
+		reply_statx(request, &stat, NULL);
+	else
+		reply_attr(request, &stat);
 }
 
 void points_lookup_root(struct mount *mount, fuse_req_t request)
@@ -212,7 +215,7 @@ void points_lookup_root(struct mount *mount, fuse_req_t request)
 	struct stat stat;
 
 	points_stat(mount, &stat);
-	entry_fill(NODE_VIEW, &stat, &entry);
+	entry_fill(mount, NODE_VIEW, &stat, &entry);
 	fuse_reply_entry(request, &entry);
 }
 
@@ -231,7 +234,7 @@ static int view_root(struct mount *mount, uint64_t point, struct fuse_entry_para
 	error = scope_attributes(&scope, ROOT_INO, &attr);
 	if (!error) {
 		scope_stat(&scope, ROOT_INO, &attr, &stat);
-		entry_fill(node, &stat, ret);
+		entry_fill(mount, node, &stat, ret);
 	}
 	scope_leave(&scope);
 	return error;
@@ -282,7 +285,7 @@ void points_lookup(struct mount *mount, fuse_req_t request, const char *name)
 		error = view_root(mount, id, &entry);
 	if (error && error != -ENOENT)
 		return reply_error(mount, request, NODE_VIEW, error);
-	entry.entry_timeout = noted ? FOREVER : 0; /* ino 0 where there is none */
+	entry.entry_timeout = noted ? mount->remembered : 0; /* ino 0 where there is none */
 	fuse_reply_entry(request, &entry);
 }
 

@@ -20,10 +20,22 @@ static bool is_acl_name(const char *name)
 	return strcmp(name, ACL_ACCESS_NAME) == 0 || strcmp(name, ACL_DEFAULT_NAME) == 0;
 }
 
-/* Other system.* attributes would claim a meaning that they do not have here. */
-static bool is_allowed_name(const char *name)
+/*
+ * The kernel hands any name on.  Other system.* attributes would claim a meaning that they do not
+ * have here, and a name space that nobody knows has no rules.
+ */
+static int check_xattr_name(const char *name)
 {
-	return strncmp(name, "system.", 7) != 0 || is_acl_name(name);
+	static const char *const spaces[] = {"user.", "trusted.", "security."};
+
+	if (is_acl_name(name))
+		return 0;
+	for (size_t i = 0; i < sizeof(spaces) / sizeof(*spaces); i++) {
+		size_t length = strlen(spaces[i]);
+		if (strncmp(name, spaces[i], length) == 0)
+			return name[length] ? 0 : -EINVAL;
+	}
+	return -EOPNOTSUPP;
 }
 
 /* The value, malloc'ed. -ENODATA. */
@@ -220,9 +232,9 @@ void op_setxattr(fuse_req_t request, fuse_ino_t node, const char *name, const ch
 	struct change change;
 	struct inode *inode;
 
-	int error = mode_of_flags(flags, &mode);
-	if (!error && !is_allowed_name(name))
-		error = -EOPNOTSUPP;
+	int error = check_xattr_name(name);
+	if (!error)
+		error = mode_of_flags(flags, &mode);
 	if (!error)
 		error = change_begin(mount, node, &change);
 	if (!error) {
@@ -242,7 +254,9 @@ void op_removexattr(fuse_req_t request, fuse_ino_t node, const char *name)
 	struct change change;
 	struct inode *inode;
 
-	int error = change_begin(mount, node, &change);
+	int error = check_xattr_name(name);
+	if (!error)
+		error = change_begin(mount, node, &change);
 	if (!error) {
 		error = change_load(&change, change.ino, &inode);
 		if (!error)
@@ -254,7 +268,48 @@ void op_removexattr(fuse_req_t request, fuse_ino_t node, const char *name)
 
 /* ---- get and list ---- */
 
-static ssize_t get_value(struct scope *scope, const char *name, void *buffer, size_t capacity)
+/* Moves the names that everybody may see to the front; returns their length. */
+static size_t drop_trusted_names(char *names, size_t length)
+{
+	static const char space[] = "trusted.";
+	size_t kept = 0;
+
+	for (size_t at = 0; at < length;) {
+		size_t size = strlen(names + at) + 1;
+		if (strncmp(names + at, space, sizeof(space) - 1) != 0) {
+			memmove(names + kept, names + at, size);
+			kept += size;
+		}
+		at += size;
+	}
+	return kept;
+}
+
+/* The kernel lets only privileged users read or write trusted.*; the list is up to us. */
+static ssize_t list_without_trusted(struct scope *scope, char *buffer, size_t capacity)
+{
+	ssize_t length = xattr_list(scope->tree, scope->reader, scope->ino, NULL, 0);
+
+	if (length <= 0)
+		return length;
+	char *names = malloc((size_t)length);
+	if (!names)
+		return -ENOMEM;
+	length = xattr_list(scope->tree, scope->reader, scope->ino, names, (size_t)length);
+	if (length > 0)
+		length = (ssize_t)drop_trusted_names(names, (size_t)length);
+	if (length > 0 && capacity) {
+		if ((size_t)length > capacity)
+			length = -ERANGE;
+		else
+			memcpy(buffer, names, (size_t)length);
+	}
+	free(names);
+	return length;
+}
+
+static ssize_t get_value(struct scope *scope, const char *name, bool trusted, void *buffer,
+			 size_t capacity)
 {
 	struct inode_attr attr;
 
@@ -263,6 +318,8 @@ static ssize_t get_value(struct scope *scope, const char *name, void *buffer, si
 		return error;
 	if (!(attr.flags & INODE_HAS_XATTRS))
 		return name ? -ENODATA : 0;
+	if (!name && !trusted)
+		return list_without_trusted(scope, buffer, capacity);
 	if (!name)
 		return xattr_list(scope->tree, scope->reader, scope->ino, buffer, capacity);
 	return xattr_get(scope->tree, scope->reader, scope->ino, name, buffer, capacity);
@@ -285,7 +342,7 @@ static void get_or_list(fuse_req_t request, uint64_t node, const char *name, siz
 	}
 	ssize_t length = scope_enter(mount, node, &scope);
 	if (!length) {
-		length = get_value(&scope, name, buffer, capacity);
+		length = get_value(&scope, name, fuse_req_ctx(request)->uid == 0, buffer, capacity);
 		scope_leave(&scope);
 	}
 	if (length < 0)
@@ -300,6 +357,10 @@ static void get_or_list(fuse_req_t request, uint64_t node, const char *name, siz
 
 void op_getxattr(fuse_req_t request, fuse_ino_t node, const char *name, size_t capacity)
 {
+	int error = check_xattr_name(name);
+
+	if (error)
+		return (void)fuse_reply_err(request, -error);
 	get_or_list(request, node, name, capacity);
 }
 

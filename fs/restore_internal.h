@@ -1,26 +1,45 @@
-/* What a restore leaves to be told to the kernel (internal to fs/coherence.c, fs/restore.c). */
+/* What a restore leaves to be told to the kernel (internal to fs/: coherence.c, restore.c,
+ * switch.c, tell_kernel.c). */
 #ifndef CAIRN_FS_RESTORE_INTERNAL_H
 #define CAIRN_FS_RESTORE_INTERNAL_H
 
 #include "fs/mount_internal.h"
 
 struct changed_name {
-	uint64_t directory;
-	size_t text; /* in change_list.text */
+	uint64_t directory; /* node numbers */
+	uint64_t removed;   /* the directory that had this name and is no more, 0: none */
+	size_t text;	    /* in change_list.text */
 	size_t length;
 };
 
+/*
+ * Filled by mount_switched() under the head lock, and fixed from then on.  From the moment of the
+ * switch until the kernel has heard of all names, mount->changes points to it.
+ */
 struct change_list {
 	uint64_t *nodes; /* attributes and pages */
 	size_t node_count, node_capacity;
+	size_t unknown_count; /* the first ones: the kernel knew nothing of them (tell_nodes()) */
 	struct changed_name *names;
 	size_t name_count, name_capacity;
 	char *text;
 	size_t text_length, text_capacity;
-	int error; /* the list is not complete */
+	uint64_t *moved; /* directories that the kernel knows and that have another name now */
+	size_t moved_count, moved_capacity;
+	struct tree *old_tree, *new_tree; /* owned, immutable; NULL before the switch */
+	int error;			  /* the list is not complete */
 };
+void change_list_release(struct change_list *list);
 
 /* Makes the kernel send what is dirty: starts pages, waits for times. */
 void kernel_sync(struct mount *mount);
+
+/* Attributes and pages: step 6 of a restore.  No lock held. */
+void tell_nodes(struct mount *mount, struct change_list *list);
+/* Names: step 8. */
+void tell_names(struct mount *mount, const struct change_list *list);
+/* Directories that are gone or have moved: step 10.  No open may be held: for a removal the kernel
+ * takes the lock of whatever has the name now, and an open that truncates holds its file's. */
+void tell_directories(struct mount *mount, const struct change_list *list);
 
 #endif

@@ -70,7 +70,7 @@ uint64_t scope_node(const struct scope *scope, uint64_t ino)
 void scope_stat(const struct scope *scope, uint64_t ino, const struct inode_attr *attr,
 		struct stat *ret)
 {
-	const struct inode *inode = scope->view ? NULL : inode_find(&scope->mount->inodes, ino);
+	struct inode *inode = scope->view ? NULL : inode_find(&scope->mount->inodes, ino);
 
 	if (inode)
 		inode_to_stat(inode, ret);
@@ -91,7 +91,7 @@ struct timespec time_now(void)
 
 int change_begin(struct mount *mount, uint64_t node, struct change *ret)
 {
-	if (node_is_view(node) || mount->read_only)
+	if (node_is_view(node)) /* where the mount is read-only, the kernel refuses by itself */
 		return -EROFS;
 	head_lock(mount->head);
 	int error = node_is_current(mount, node) ? 0 : -ESTALE;
@@ -150,12 +150,36 @@ void attr_to_stat(uint64_t st_ino, const struct inode_attr *attr, struct stat *r
 	};
 }
 
-/* What is not yet in extents counts as well: a file with st_blocks 0 would look sparse. */
-void inode_to_stat(const struct inode *inode, struct stat *ret)
+/*
+ * What is not yet in extents counts as well, and so does what the kernel may hold of a file that is
+ * open for writing: with st_blocks 0, tar and cp would take it for a single hole.
+ */
+static uint64_t inode_blocks(const struct inode *inode)
+{
+	uint64_t blocks = (data_allocated(inode) + 511) / 512;
+
+	return !blocks && inode->writers ? 4096 / 512 : blocks;
+}
+
+void inode_to_stat(struct inode *inode, struct stat *ret)
 {
 	attr_to_stat(inode->ino, &inode->attr, ret);
-	if (S_ISREG(inode->attr.mode) && inode->data.dirty_bytes)
-		ret->st_blocks += (blkcnt_t)((inode->data.dirty_bytes + 511) / 512);
+	if (!S_ISREG(inode->attr.mode))
+		return;
+	uint64_t blocks = inode_blocks(inode);
+	ret->st_blocks = (blkcnt_t)blocks;
+	if (blocks < BLOCKS_UNTOLD)
+		atomic_store_explicit(&inode->told_blocks, (uint32_t)blocks, memory_order_relaxed);
+}
+
+bool inode_told_wrong_blocks(struct inode *inode)
+{
+	uint64_t told = atomic_load_explicit(&inode->told_blocks, memory_order_relaxed);
+
+	if (told == BLOCKS_UNTOLD || !S_ISREG(inode->attr.mode))
+		return false;
+	uint64_t now = inode_blocks(inode);
+	return (told < now ? now - told : told - now) > told / 32;
 }
 
 /* ---- replies ---- */
@@ -208,18 +232,78 @@ void reply_error(struct mount *mount, fuse_req_t request, uint64_t node, int err
 	fuse_reply_err(request, fs_errno(error));
 }
 
-void reply_attr(fuse_req_t request, const struct stat *stat)
+/* While writers hold still the kernel must not come to know attributes (coherence.c). */
+static double attributes_remembered(const struct mount *mount)
 {
-	fuse_reply_attr(request, stat, FOREVER);
+	return atomic_load(&mount->still) ? 0 : mount->remembered;
 }
 
-void entry_fill(uint64_t node, const struct stat *stat, struct fuse_entry_param *ret)
+void reply_attr(fuse_req_t request, const struct stat *stat)
+{
+	const struct mount *mount = fuse_req_userdata(request);
+
+	fuse_reply_attr(request, stat, attributes_remembered(mount));
+}
+
+/* What the kernel expects for STATX (protocol 7.39), which is younger than our libfuse. */
+struct statx_reply {
+	uint64_t valid; /* seconds */
+	uint32_t valid_nanoseconds;
+	uint32_t flags;
+	uint64_t spare[2];
+	struct statx stat;
+};
+
+_Static_assert(sizeof(struct statx_reply) == 288, "as the kernel has it");
+
+static struct statx_timestamp statx_time(const struct timespec *time)
+{
+	return (struct statx_timestamp){.tv_sec = time->tv_sec, .tv_nsec = (uint32_t)time->tv_nsec};
+}
+
+static struct statx statx_of(const struct stat *stat)
+{
+	return (struct statx){
+		.stx_mask = STATX_BASIC_STATS,
+		.stx_blksize = (uint32_t)stat->st_blksize,
+		.stx_nlink = (uint32_t)stat->st_nlink,
+		.stx_uid = stat->st_uid,
+		.stx_gid = stat->st_gid,
+		.stx_mode = (uint16_t)stat->st_mode,
+		.stx_ino = stat->st_ino,
+		.stx_size = (uint64_t)stat->st_size,
+		.stx_blocks = (uint64_t)stat->st_blocks,
+		.stx_atime = statx_time(&stat->st_atim),
+		.stx_ctime = statx_time(&stat->st_ctim),
+		.stx_mtime = statx_time(&stat->st_mtim),
+		.stx_rdev_major = major(stat->st_rdev),
+		.stx_rdev_minor = minor(stat->st_rdev),
+	};
+}
+
+void reply_statx(fuse_req_t request, const struct stat *stat, const struct timespec *born)
+{
+	const struct mount *mount = fuse_req_userdata(request);
+	struct statx_reply reply = {
+		.valid = (uint64_t)attributes_remembered(mount),
+		.stat = statx_of(stat),
+	};
+
+	if (born) {
+		reply.stat.stx_mask |= STATX_BTIME;
+		reply.stat.stx_btime = statx_time(born);
+	}
+	fuse_reply_buf(request, (const char *)&reply, sizeof(reply));
+}
+
+void entry_fill(const struct mount *mount, uint64_t node, const struct stat *stat,
+		struct fuse_entry_param *ret)
 {
 	*ret = (struct fuse_entry_param){
 		.ino = node,
 		.attr = *stat,
-		.attr_timeout = FOREVER,
-		.entry_timeout = FOREVER,
+		.attr_timeout = attributes_remembered(mount),
+		.entry_timeout = mount->remembered,
 	};
 }
 
@@ -228,7 +312,7 @@ void reply_counted_entry(struct mount *mount, fuse_req_t request, uint64_t node,
 {
 	struct fuse_entry_param entry;
 
-	entry_fill(node, stat, &entry);
+	entry_fill(mount, node, stat, &entry);
 	if (fuse_reply_entry(request, &entry) == -ENOENT)
 		node_forget(mount, node, 1);
 }

@@ -22,6 +22,8 @@ enum argument_type {
 	ARGUMENT_NUMBER,
 	ARGUMENT_TEXTS, /* array of strings */
 	ARGUMENT_PAIRS, /* object of strings */
+	ARGUMENT_OBJECT,
+	ARGUMENT_OBJECTS, /* array of objects; handlers look into them */
 };
 
 struct argument {
@@ -41,7 +43,7 @@ struct operation {
 	service_handler *run;
 	const char *what; /* after "cannot" */
 	unsigned flags;	  /* enum operation_flags */
-	struct argument arguments[9];
+	struct argument arguments[16];
 };
 
 #define REQUIRED(name, type)                                                                       \
@@ -53,6 +55,7 @@ struct operation {
 		name, ARGUMENT_##type, false                                                       \
 	}
 #define WORKSPACE OPTIONAL("workspace", TEXT)
+#define BY OPTIONAL("by", TEXT)
 
 static const struct operation operations[] = {
 	{"ping", service_ping, "answer", 0, {{0}}},
@@ -73,15 +76,20 @@ static const struct operation operations[] = {
 	 "freeze the workspace",
 	 OPERATION_WRITES,
 	 {WORKSPACE, REQUIRED("name", TEXT), OPTIONAL("message", TEXT), OPTIONAL("tags", TEXTS),
-	  OPTIONAL("holds", TEXTS), OPTIONAL("anchors", PAIRS), OPTIONAL("if_changed", FLAG),
-	  OPTIONAL("by", TEXT)}},
+	  OPTIONAL("holds", TEXTS), OPTIONAL("hold_until", TEXT), OPTIONAL("anchors", PAIRS),
+	  OPTIONAL("anchor_commands", PAIRS), OPTIONAL("run", OBJECT), OPTIONAL("steps", OBJECTS),
+	  OPTIONAL("if_changed", FLAG), BY}},
 	{"restore",
 	 service_restore,
 	 "restore the workspace",
 	 OPERATION_WRITES,
 	 {WORKSPACE, REQUIRED("point", TEXT), OPTIONAL("force", FLAG), OPTIONAL("dry_run", FLAG),
 	  OPTIONAL("by", TEXT)}},
-	{"log", service_log, "list the points", 0, {WORKSPACE, OPTIONAL("tag", TEXT)}},
+	{"log",
+	 service_log,
+	 "list the points",
+	 0,
+	 {WORKSPACE, OPTIONAL("tag", TEXT), OPTIONAL("verdict", TEXT)}},
 	{"show", service_show, "show the point", 0, {WORKSPACE, REQUIRED("point", TEXT)}},
 	{"diff",
 	 service_diff,
@@ -102,44 +110,65 @@ static const struct operation operations[] = {
 	 service_clone,
 	 "clone the point",
 	 OPERATION_WRITES,
-	 {WORKSPACE, REQUIRED("point", TEXT), REQUIRED("name", TEXT)}},
+	 {WORKSPACE, REQUIRED("point", TEXT), REQUIRED("name", TEXT), BY}},
 	{"workspace_list", service_workspace_list, "list the workspaces", 0, {{0}}},
 	{"workspace_create",
 	 service_workspace_create,
 	 "create the workspace",
 	 OPERATION_WRITES,
-	 {REQUIRED("name", TEXT)}},
+	 {REQUIRED("name", TEXT), BY}},
 	{"workspace_rename",
 	 service_workspace_rename,
 	 "rename the workspace",
 	 OPERATION_WRITES,
-	 {REQUIRED("name", TEXT), REQUIRED("new_name", TEXT)}},
+	 {REQUIRED("name", TEXT), REQUIRED("new_name", TEXT), BY}},
 	{"workspace_delete",
 	 service_workspace_delete,
 	 "delete the workspace",
 	 OPERATION_WRITES,
-	 {REQUIRED("name", TEXT), OPTIONAL("dry_run", FLAG)}},
+	 {REQUIRED("name", TEXT), OPTIONAL("dry_run", FLAG), BY}},
 	{"rename",
 	 service_rename,
 	 "rename the point",
 	 OPERATION_WRITES,
-	 {WORKSPACE, REQUIRED("point", TEXT), REQUIRED("new_name", TEXT)}},
+	 {WORKSPACE, REQUIRED("point", TEXT), REQUIRED("new_name", TEXT), BY}},
 	{"delete",
 	 service_delete,
 	 "delete the points",
 	 OPERATION_WRITES,
-	 {WORKSPACE, REQUIRED("points", TEXTS), OPTIONAL("dry_run", FLAG)}},
+	 {WORKSPACE, REQUIRED("points", TEXTS), OPTIONAL("dry_run", FLAG), BY}},
 	{"hold",
 	 service_hold,
 	 "hold the point",
 	 OPERATION_WRITES,
-	 {WORKSPACE, REQUIRED("point", TEXT), REQUIRED("reason", TEXT), OPTIONAL("until", TEXT),
-	  OPTIONAL("by", TEXT)}},
+	 {WORKSPACE, REQUIRED("point", TEXT), REQUIRED("reason", TEXT), OPTIONAL("until", TEXT), BY}},
 	{"release",
 	 service_release,
 	 "release the point",
 	 OPERATION_WRITES,
-	 {WORKSPACE, REQUIRED("point", TEXT), OPTIONAL("hold", NUMBER)}},
+	 {WORKSPACE, REQUIRED("point", TEXT), OPTIONAL("hold", NUMBER), BY}},
+	{"verdict",
+	 service_verdict,
+	 "give the verdict",
+	 OPERATION_WRITES,
+	 {WORKSPACE, REQUIRED("point", TEXT), REQUIRED("verdict", TEXT), OPTIONAL("reason", TEXT),
+	  BY}},
+	{"tag",
+	 service_tag,
+	 "tag the point",
+	 OPERATION_WRITES,
+	 {WORKSPACE, REQUIRED("point", TEXT), OPTIONAL("add", TEXTS), OPTIONAL("remove", TEXTS),
+	  BY}},
+	{"journal",
+	 service_journal,
+	 "read the journal",
+	 0,
+	 {WORKSPACE, OPTIONAL("point", TEXT), OPTIONAL("action", TEXT), OPTIONAL("after", NUMBER)}},
+	{"journal_verify",
+	 service_journal_verify,
+	 "verify the journal",
+	 0,
+	 {OPTIONAL("expect", TEXT)}},
 	{"gc", service_gc, "collect garbage", OPERATION_WRITES, {OPTIONAL("dry_run", FLAG)}},
 	{"check", service_check, "check the store", 0, {OPTIONAL("read_data", FLAG)}},
 };
@@ -165,6 +194,11 @@ int service_open(const char *store, bool read_only, struct service **ret, struct
 	pthread_mutex_init(&service->lock, NULL);
 	*ret = service;
 	return 0;
+}
+
+bool service_store_is_locked(const char *store, int *ret_pid)
+{
+	return store_is_locked(store, ret_pid);
 }
 
 struct service *service_close(struct service *service)
@@ -218,6 +252,7 @@ static const struct argument *argument_find(const struct operation *operation, c
 /* NULL where the value is as it should be, else what it should be. */
 static const char *argument_complaint(enum argument_type type, const json_t *value)
 {
+	static const char objects[] = "must be an array of objects";
 	const char *key;
 	json_t *item;
 	size_t i;
@@ -244,6 +279,13 @@ static const char *argument_complaint(enum argument_type type, const json_t *val
 		json_object_foreach(
 			(json_t *)value, key,
 			item) if (!json_is_string(item)) return "must be an object of strings";
+		return NULL;
+	case ARGUMENT_OBJECT:
+		return json_is_object(value) ? NULL : "must be an object";
+	case ARGUMENT_OBJECTS:
+		if (!json_is_array(value))
+			return objects;
+		json_array_foreach(value, i, item) if (!json_is_object(item)) return objects;
 		return NULL;
 	}
 	return "is of an unknown kind";
@@ -441,6 +483,10 @@ static json_t *run_operation(const struct operation *operation, struct request *
 		return result ? result : json_null();
 	}
 	complete_message(operation, error, &request->err);
+	if (error == -ESHUTDOWN) {
+		json_decref(request->detail);
+		return service_error(error, request->err.text);
+	}
 	return service_error_detail(service_code_of(error), request->err.text, request->detail);
 }
 

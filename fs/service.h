@@ -45,6 +45,8 @@ enum service_code service_result_code(const json_t *result);
 /* {"error": …} for an errno and a message, with the same mapping as the handlers' (so that a
  * command can report its own failures alike). NULL or "" as message: the errno's text. */
 json_t *service_error(int error, const char *message);
+/* A daemon answered that takes no more requests and will soon be gone: ask again then. */
+bool service_result_is_ending(const json_t *result);
 
 /*
  * JSON strings are UTF-8; file names are any bytes.  Where a name is not UTF-8, each byte B of it
@@ -68,6 +70,9 @@ typedef void service_progress(const char *phase, uint64_t done, uint64_t total, 
 int service_open(const char *store, bool read_only, struct service **ret, struct errbuf *err);
 struct service *service_close(struct service *service); /* commits first; NULL is fine */
 
+/* Whether some process (`ret_pid`, 0: not known) has the store open for writing now. */
+bool service_store_is_locked(const char *store, int *ret_pid);
+
 /* Executes one request.  Never NULL: failures are results too (where memory is out even for that:
  * a JSON null, which service_result_code() takes as failed).  The caller owns it. */
 json_t *service_request(struct service *service, const json_t *request, service_progress *progress,
@@ -76,7 +81,8 @@ json_t *service_request(struct service *service, const json_t *request, service_
 /* Connects to the daemon of a store. -ENOENT / -ECONNREFUSED: none is running. */
 int service_connect(const char *store, int *ret_fd);
 /*
- * Sends the request, hands progress on, returns the result (a "failed" error if the line broke).
+ * Sends the request, hands progress on, returns the result (a "failed" error if the line broke; if
+ * it was to mount, one that service_result_is_ending(): the daemon is dead, and so is the mount).
  * One call a connection; the caller closes it (to close it earlier cancels gc and check).
  * After an `umount` the call returns only when the daemon has closed its end, which it does, if
  * that was the last mount, when it has let go of the store: the lock is free then.
@@ -86,9 +92,10 @@ json_t *service_call(int fd, const json_t *request, service_progress *progress, 
 /*
  * The daemon: opens the store, listens on control.sock, carries out `first` (a mount request),
  * calls `ready` (once, whatever happens) with its result, and serves until the last mount has
- * ended or SIGTERM/SIGINT/SIGHUP (which unmounts, lazily where a mount is in use).  Returns an exit
- * code (enum service_code).  Runs in the calling process, which must have no other threads:
- * daemonising is the caller's, and so is making `mountpoint` in `first` absolute.
+ * ended or SIGTERM/SIGINT (which unmounts, lazily where a mount is in use; SIGHUP is ignored).
+ * Returns an exit code (enum service_code).  Runs in the calling process, which must have no other
+ * threads: it raises its limits, moves it to "/" and sets its umask and signals.  Putting it into
+ * the background is the caller's, and so is making `mountpoint` in `first` absolute.
  */
 int service_run_daemon(const char *store, const json_t *first,
 		       void (*ready)(const json_t *result, void *context), void *context,

@@ -16,6 +16,9 @@
 
 struct mounts;
 
+/* The detail of the error of a daemon that takes no more requests (-ESHUTDOWN). */
+#define SERVICE_ENDING "Its last mount is gone, and it writes what is left."
+
 struct service {
 	struct repo *repo;	  /* owned, fixed after open */
 	bool read_only;		  /* fixed after open */
@@ -67,6 +70,9 @@ int request_texts(const struct request *request, const char *name, const char **
 /* The workspace that is meant: as named, or by `spec` (may be NULL), or the default. malloc'ed. */
 int request_workspace(struct request *request, const char *spec, char **ret);
 int request_point(struct request *request, const char *name, struct point *ret);
+/* A time to come; 0 where absent. */
+int request_until(struct request *request, const char *name, int64_t *ret);
+int request_verdict(struct request *request, enum verdict *ret); /* "verdict", must be there */
 
 /* ---- handlers ---- */
 
@@ -92,6 +98,10 @@ int request_point(struct request *request, const char *name, struct point *ret);
 	X(delete)                                                                                  \
 	X(hold)                                                                                    \
 	X(release)                                                                                 \
+	X(verdict)                                                                                 \
+	X(tag)                                                                                     \
+	X(journal)                                                                                 \
+	X(journal_verify)                                                                          \
 	X(gc)                                                                                      \
 	X(check)
 
@@ -159,6 +169,7 @@ json_t *json_text_of(const char *bytes, size_t length);
 json_t *json_time(int64_t ns);
 json_t *json_timespec(const struct timespec *time);
 json_t *json_number(uint64_t number);
+json_t *json_hex(const uint8_t *bytes, size_t length);
 const char *json_file_type(uint32_t mode);
 
 /* The workspaces of a store, for the names in points. */
@@ -185,5 +196,14 @@ json_t *service_error_detail(enum service_code code, const char *message, json_t
 enum service_code service_code_of(int error);
 
 uint64_t service_clock(void); /* monotonic, ns */
+/* Adds "elapsed_ns". */
+int json_set_elapsed(json_t *object, uint64_t since);
+
+/* What a check finds, for the "findings" of its result; at most 1000 are kept. */
+struct findings {
+	json_t *array; /* owned */
+	bool lost;     /* memory was out */
+};
+void findings_add(const char *finding, void *findings);
 
 #endif

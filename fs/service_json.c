@@ -110,6 +110,19 @@ json_t *json_number(uint64_t number)
 	return json_integer((json_int_t)number);
 }
 
+json_t *json_hex(const uint8_t *bytes, size_t length)
+{
+	char *text = malloc(2 * length + 1);
+	if (!text)
+		return NULL;
+	text[0] = '\0';
+	for (size_t i = 0; i < length; i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	json_t *json = json_string(text);
+	free(text);
+	return json;
+}
+
 /* RFC 3339 in the local zone, to the nanosecond. */
 json_t *json_timespec(const struct timespec *time)
 {
@@ -225,13 +238,17 @@ static json_t *holds_json(const struct point *point)
 	return array;
 }
 
-static json_t *anchors_json(const struct point *point)
+/* {name: value}, or {name: command} of those that have one. */
+static json_t *anchors_json(const struct point *point, bool commands)
 {
 	json_t *object = json_object();
 	for (size_t i = 0; object && i < point->anchor_count; i++) {
 		const struct point_anchor *anchor = &point->anchors[i];
+		const char *text = commands ? anchor->command : anchor->value;
+		if (!text)
+			continue;
 		char *name = service_encode_text(anchor->name, strlen(anchor->name));
-		int error = name ? json_object_set_new(object, name, json_text(anchor->value)) : -1;
+		int error = name ? json_object_set_new(object, name, json_text(text)) : -1;
 		free(name);
 		if (error) {
 			json_decref(object);
@@ -239,6 +256,31 @@ static json_t *anchors_json(const struct point *point)
 		}
 	}
 	return object;
+}
+
+static json_t *run_json(const struct point *point)
+{
+	const struct point_run *run = &point->run;
+	if (!run->command)
+		return json_null();
+	return json_pack("{s:o, s:i, s:o}", "command", json_text(run->command), "exit_status",
+			 run->exit_status, "elapsed_ns", json_number(run->elapsed_ns));
+}
+
+static json_t *steps_json(const struct point *point)
+{
+	json_t *array = json_array();
+	for (size_t i = 0; array && i < point->step_count; i++) {
+		const struct point_step *step = &point->steps[i];
+		json_t *json = json_pack("{s:o, s:o, s:i}", "name", json_text(step->name),
+					 "elapsed_ns", json_number(step->elapsed_ns), "exit_status",
+					 step->exit_status);
+		if (json_array_append_new(array, json)) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
 }
 
 /* The name of a point, or null: none, or gone meanwhile. */
@@ -257,43 +299,88 @@ static int point_name_json(struct repo *repo, uint64_t id, json_t **ret)
 	return json_result(json, ret);
 }
 
-static const char *verdict_text(enum verdict verdict)
+/* Names of the points whose work came over, without those that are gone. */
+static int carried_json(struct repo *repo, const struct point *point, json_t **ret)
 {
-	static const char *const texts[] = {
-		[VERDICT_OPEN] = "open",
-		[VERDICT_WORKING] = "working",
-		[VERDICT_BROKEN] = "broken",
-		[VERDICT_SUPERSEDED] = "superseded",
-	};
-	return (size_t)verdict < sizeof(texts) / sizeof(texts[0]) ? texts[verdict] : "open";
+	json_t *array = json_array(), *name;
+	int error = array ? 0 : -ENOMEM;
+	for (size_t i = 0; !error && i < point->carried_count; i++) {
+		error = point_name_json(repo, point->carried[i], &name);
+		if (!error && json_is_null(name))
+			json_decref(name);
+		else if (!error && json_array_append_new(array, name))
+			error = -ENOMEM;
+	}
+	if (error)
+		json_decref(array);
+	else
+		*ret = array;
+	return error;
+}
+
+static json_t *ids_json(const uint64_t *ids, size_t count)
+{
+	json_t *array = json_array();
+	for (size_t i = 0; array && i < count; i++) {
+		if (json_array_append_new(array, json_number(ids[i]))) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
+/* Who the point is, and what people said of it. */
+static json_t *point_record_json(const struct point *point, const char *workspace, json_t *parent)
+{
+	bool judged = point->verdict_ns != 0;
+	return json_pack(
+		"{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, "
+		"s:o}",
+		"name", json_text(point->name), "id", json_number(point->id), "workspace",
+		json_text(workspace), "created", json_time(point->created_ns), "message",
+		json_text(point->message ? point->message : ""), "by", json_text(point->by),
+		"origin", point->origin == POINT_SAFETY ? "safety" : "frozen", "tags",
+		tags_json(point), "holds", holds_json(point), "parent", parent, "parent_id",
+		point->parent ? json_number(point->parent) : json_null(), "verdict",
+		point_verdict_text(point->verdict), "verdict_by",
+		json_text(judged ? point->verdict_by : NULL), "verdict_reason",
+		json_text(judged ? point->verdict_reason : NULL), "verdict_time",
+		judged ? json_time(point->verdict_ns) : json_null(), "anchors",
+		anchors_json(point, false), "anchor_commands", anchors_json(point, true));
+}
+
+/* What is in it, and where that came from. */
+static json_t *point_contents_json(const struct point *point, json_t *carried, bool current)
+{
+	const struct point_digest *digest = &point->digest;
+	return json_pack(
+		"{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "files",
+		json_number(point->files), "directories", json_number(point->directories), "bytes",
+		json_number(point->bytes), "changed_bytes", json_number(point->changed_bytes),
+		"run", run_json(point), "steps", steps_json(point), "carried", carried,
+		"carried_ids", ids_json(point->carried, point->carried_count), "digest",
+		digest->known ? json_hex(digest->bytes, sizeof(digest->bytes)) : json_null(),
+		"current", current);
 }
 
 int point_json(struct repo *repo, const struct names *names, const struct point *point,
 	       json_t **ret)
 {
-	json_t *parent;
+	const struct workspace *workspace = names_find(names, point->workspace);
+	json_t *parent, *carried;
 	int error = point_name_json(repo, point->parent, &parent);
 	if (error)
 		return error;
-	const struct workspace *workspace = names_find(names, point->workspace);
-	json_t *json = json_pack(
-		"{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:s}", "name",
-		json_text(point->name), "id", json_number(point->id), "workspace",
-		json_text(workspace ? workspace->name : NULL), "created",
-		json_time(point->created_ns), "message",
-		json_text(point->message ? point->message : ""), "by", json_text(point->by),
-		"origin", point->origin == POINT_SAFETY ? "safety" : "frozen", "tags",
-		tags_json(point), "holds", holds_json(point), "parent", parent, "parent_id",
-		point->parent ? json_number(point->parent) : json_null(), "verdict",
-		verdict_text(point->verdict));
-	if (!json)
-		return -ENOMEM;
-	json_t *more = json_pack(
-		"{s:o, s:o, s:o, s:o, s:o, s:b}", "anchors", anchors_json(point), "files",
-		json_number(point->files), "directories", json_number(point->directories), "bytes",
-		json_number(point->bytes), "changed_bytes", json_number(point->changed_bytes),
-		"current", workspace && workspace->base == point->id);
-	if (!more || json_object_update(json, more)) {
+	error = carried_json(repo, point, &carried);
+	if (error) {
+		json_decref(parent);
+		return error;
+	}
+	json_t *json = point_record_json(point, workspace ? workspace->name : NULL, parent);
+	json_t *more = point_contents_json(point, carried,
+					   workspace && workspace->base == point->id);
+	if (!json || !more || json_object_update(json, more)) {
 		json_decref(more);
 		json_decref(json);
 		return -ENOMEM;
@@ -362,6 +449,7 @@ enum service_code service_code_of(int error)
 	switch (-error) {
 	case EBUSY:
 	case ETXTBSY:
+	case ESHUTDOWN:
 		return SERVICE_BUSY;
 	case ENOENT:
 	case ESRCH:
@@ -392,7 +480,15 @@ json_t *service_error(int error, const char *message)
 {
 	if (!message || !message[0])
 		message = error ? strerror(-error) : "failed";
-	return service_error_detail(service_code_of(error), message, NULL);
+	json_t *detail = error == -ESHUTDOWN ? json_string(SERVICE_ENDING) : NULL;
+	return service_error_detail(service_code_of(error), message, detail);
+}
+
+bool service_result_is_ending(const json_t *result)
+{
+	const json_t *detail = json_object_get(json_object_get(result, "error"), "detail");
+	const char *text = json_string_value(detail);
+	return text && strcmp(text, SERVICE_ENDING) == 0;
 }
 
 enum service_code service_result_code(const json_t *result)
@@ -416,4 +512,11 @@ uint64_t service_clock(void)
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+int json_set_elapsed(json_t *object, uint64_t since)
+{
+	return json_object_set_new(object, "elapsed_ns", json_number(service_clock() - since))
+		       ? -ENOMEM
+		       : 0;
 }

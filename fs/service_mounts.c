@@ -316,14 +316,50 @@ int mounts_stop_all(struct mounts *mounts)
 
 /* ---- requests ---- */
 
-static int begin_starting(struct mounts *mounts, struct errbuf *err)
+/* Lock held.  The slot of a workspace whether or not the kernel has let go of it. */
+static struct mount_slot *find_any(struct mounts *mounts, const char *workspace)
 {
+	struct mount_slot *slot = mounts->list;
+	while (slot && strcmp(mount_workspace(slot->mount), workspace) != 0)
+		slot = slot->next;
+	return slot;
+}
+
+/* Lock held, and dropped meanwhile: until another thread has stopped the slot, or this one has
+ * reaped it (the main thread may be waiting for this one). */
+static void wait_for_slot(struct mounts *mounts, struct mount_slot *slot)
+{
+	if (slot->stopping) {
+		pthread_cond_wait(&mounts->changed, &mounts->lock);
+		return;
+	}
+	begin_stopping(mounts, slot);
+	pthread_mutex_unlock(&mounts->lock);
+	mount_wait_end(slot->mount);
+	log_line(LOG_LEVEL_INFO, "%s is unmounted", mount_point(slot->mount));
 	pthread_mutex_lock(&mounts->lock);
-	bool closed = mounts->closed;
-	if (!closed)
+	free_slot(mounts, slot);
+}
+
+/* Who mounts again right after umount(8) comes before the old mount has finished. */
+static int begin_starting(struct mounts *mounts, const char *workspace, struct errbuf *err)
+{
+	struct mount_slot *slot;
+	int error = 0;
+
+	pthread_mutex_lock(&mounts->lock);
+	while ((slot = find_any(mounts, workspace)) &&
+	       (slot->stopping || mount_is_ending(slot->mount)))
+		wait_for_slot(mounts, slot);
+	if (mounts->closed)
+		error = err_set(err, -ESHUTDOWN, "the daemon of this store is ending: try again");
+	else if (slot)
+		error = err_set(err, -EBUSY, "workspace '%s' is mounted already, at %s", workspace,
+				mount_point(slot->mount));
+	else
 		mounts->starting++;
 	pthread_mutex_unlock(&mounts->lock);
-	return closed ? err_set(err, -EBUSY, "the daemon of this store is ending: try again") : 0;
+	return error;
 }
 
 /* `slot` NULL: it came to nothing. */
@@ -347,7 +383,7 @@ static int start_mount(struct request *request, const struct mount_options *opti
 	struct mount_slot *slot = calloc(1, sizeof(*slot));
 	if (!slot)
 		return -ENOMEM;
-	int error = begin_starting(mounts, &request->err);
+	int error = begin_starting(mounts, options->workspace, &request->err);
 	if (error) {
 		free(slot);
 		return error;
@@ -383,6 +419,8 @@ int service_mount(struct request *request, json_t **ret)
 	if (error)
 		return error;
 	error = check_mountpoint(request, mountpoint);
+	if (!error)
+		error = mount_options_check(request_text(request, "options"), &request->err);
 	if (!error)
 		error = request_workspace(request, NULL, &workspace);
 	if (!error) {

@@ -1,135 +1,9 @@
-/* Requests about points: freeze, restore, log, show, rename, delete, hold, release. */
+/* Requests about points: restore, log, show, rename, delete. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fs/service_internal.h"
-
-static int64_t now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-static int set_elapsed(json_t *object, uint64_t since)
-{
-	return json_object_set_new(object, "elapsed_ns", json_number(service_clock() - since))
-		       ? -ENOMEM
-		       : 0;
-}
-
-/* ---- freeze ---- */
-
-/* Arrays are owned, texts borrowed from the request. */
-struct freeze_lists {
-	const char **tags, **holds;
-	size_t tag_count, hold_count, anchor_count;
-	struct point_anchor *anchors;
-};
-
-static void freeze_lists_release(struct freeze_lists *lists)
-{
-	free(lists->tags);
-	free(lists->holds);
-	free(lists->anchors);
-}
-
-static int request_anchors(const struct request *request, struct point_anchor **ret,
-			   size_t *ret_count)
-{
-	json_t *object = (json_t *)request_value(request, "anchors");
-	size_t count = json_object_size(object), i = 0;
-	const char *name;
-	json_t *value;
-
-	if (!count)
-		return 0;
-	struct point_anchor *anchors = calloc(count, sizeof(*anchors));
-	if (!anchors)
-		return -ENOMEM;
-	json_object_foreach(object, name, value)
-	{
-		anchors[i].name = (char *)name;
-		anchors[i].value = (char *)json_string_value(value);
-		i++;
-	}
-	*ret = anchors;
-	*ret_count = count;
-	return 0;
-}
-
-static int freeze_lists_fill(const struct request *request, struct freeze_lists *lists)
-{
-	int error = request_texts(request, "tags", &lists->tags, &lists->tag_count);
-	if (!error)
-		error = request_texts(request, "holds", &lists->holds, &lists->hold_count);
-	if (!error)
-		error = request_anchors(request, &lists->anchors, &lists->anchor_count);
-	return error;
-}
-
-static int freeze_workspace(struct request *request, const char *workspace,
-			    const struct freeze_options *options, struct point *ret, bool *ret_made)
-{
-	struct service *service = request->service;
-	struct mount_slot *slot = mounts_take(service, workspace);
-	if (slot) {
-		int error = mount_freeze(slot_mount(slot), options, ret, ret_made, &request->err);
-		mounts_put(service, slot);
-		return error;
-	}
-	struct head *head;
-	int error = repo_head(service->repo, workspace, &head, &request->err);
-	if (error)
-		return error;
-	error = point_freeze(head, options, ret, ret_made, &request->err);
-	head_put(head);
-	return error;
-}
-
-int service_freeze(struct request *request, json_t **ret)
-{
-	uint64_t start = service_clock();
-	struct freeze_lists lists = {0};
-	struct point point = {0};
-	bool made = false;
-	char *workspace = NULL;
-	json_t *json = NULL;
-
-	int error = freeze_lists_fill(request, &lists);
-	if (!error)
-		error = request_workspace(request, NULL, &workspace);
-	if (!error) {
-		struct freeze_options options = {
-			.name = request_text(request, "name"),
-			.message = request_text(request, "message"),
-			.by = request->by,
-			.tags = lists.tags,
-			.tag_count = lists.tag_count,
-			.holds = lists.holds,
-			.hold_count = lists.hold_count,
-			.anchors = lists.anchors,
-			.anchor_count = lists.anchor_count,
-			.if_changed = request_flag(request, "if_changed"),
-		};
-		error = freeze_workspace(request, workspace, &options, &point, &made);
-	}
-	if (!error)
-		error = point_json_alone(request->service->repo, &point, &json);
-	if (!error && json_object_set_new(json, "made", json_boolean(made)))
-		error = -ENOMEM;
-	if (!error)
-		error = set_elapsed(json, start);
-	point_release(&point);
-	freeze_lists_release(&lists);
-	free(workspace);
-	if (error)
-		json_decref(json);
-	else
-		*ret = json;
-	return error;
-}
 
 /* ---- restore ---- */
 
@@ -201,6 +75,39 @@ static int restore_result_json(struct repo *repo, const struct mount_restore_res
 			   ret);
 }
 
+static int users_json(const struct mount_user *users, size_t count, json_t **ret)
+{
+	json_t *array = json_array();
+	if (!array)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		json_t *json = json_pack("{s:i, s:o, s:o, s:o}", "pid", users[i].pid, "command",
+					 json_text(users[i].command), "user",
+					 json_text(users[i].user), "path",
+					 json_text(users[i].path));
+		if (json_array_append_new(array, json)) {
+			json_decref(array);
+			return -ENOMEM;
+		}
+	}
+	*ret = array;
+	return 0;
+}
+
+/* Where processes are in the way they are the error's detail, which may be missing. */
+static int restore_mounted(struct request *request, struct mount *mount, const struct point *target,
+			   struct mount_restore_result *ret)
+{
+	struct mount_user *users;
+	size_t count;
+	int error = mount_restore(mount, target, request->by, request_flag(request, "force"), ret,
+				  &users, &count, &request->err);
+	if (count && users_json(users, count, &request->detail))
+		request->detail = NULL;
+	mount_users_free(users, count);
+	return error;
+}
+
 static int restore_workspace(struct request *request, const char *workspace,
 			     const struct point *target, json_t **ret)
 {
@@ -209,8 +116,7 @@ static int restore_workspace(struct request *request, const char *workspace,
 	struct mount_slot *slot = mounts_take(service, workspace);
 	int error;
 	if (slot) {
-		error = mount_restore(slot_mount(slot), target, request->by,
-				      request_flag(request, "force"), &result, &request->err);
+		error = restore_mounted(request, slot_mount(slot), target, &result);
 		mounts_put(service, slot);
 	} else {
 		error = restore_unmounted(request, workspace, target, &result);
@@ -223,24 +129,6 @@ static int restore_workspace(struct request *request, const char *workspace,
 }
 
 /* ---- restore, dry run ---- */
-
-static int users_json(const struct mount_user *users, size_t count, json_t **ret)
-{
-	json_t *array = json_array();
-	if (!array)
-		return -ENOMEM;
-	for (size_t i = 0; i < count; i++) {
-		json_t *json =
-			json_pack("{s:i, s:o, s:o}", "pid", users[i].pid, "command",
-				  json_text(users[i].command), "path", json_text(users[i].path));
-		if (json_array_append_new(array, json)) {
-			json_decref(array);
-			return -ENOMEM;
-		}
-	}
-	*ret = array;
-	return 0;
-}
 
 static int would_block(struct request *request, const char *workspace, json_t **ret)
 {
@@ -323,7 +211,7 @@ int service_restore(struct request *request, json_t **ret)
 	else if (!error)
 		error = restore_workspace(request, workspace, &target, &json);
 	if (!error)
-		error = set_elapsed(json, start);
+		error = json_set_elapsed(json, start);
 	point_release(&target);
 	free(workspace);
 	if (error)
@@ -343,15 +231,35 @@ static bool point_has_tag(const struct point *point, const char *tag)
 	return false;
 }
 
-static int points_json(struct request *request, const struct names *names,
-		       const struct point *points, size_t count, json_t **ret)
+/* Of a list: those that the request asks for. */
+struct points_filter {
+	const char *tag; /* NULL: any */
+	bool by_verdict;
+	enum verdict verdict;
+};
+
+static int request_filter(struct request *request, struct points_filter *ret)
 {
-	const char *tag = request_text(request, "tag");
+	*ret = (struct points_filter){.tag = request_text(request, "tag")};
+	ret->by_verdict = request_text(request, "verdict") != NULL;
+	return ret->by_verdict ? request_verdict(request, &ret->verdict) : 0;
+}
+
+static bool filter_has(const struct points_filter *filter, const struct point *point)
+{
+	return (!filter->tag || point_has_tag(point, filter->tag)) &&
+	       (!filter->by_verdict || point->verdict == filter->verdict);
+}
+
+static int points_json(struct request *request, const struct names *names,
+		       const struct points_filter *filter, const struct point *points, size_t count,
+		       json_t **ret)
+{
 	json_t *array = json_array();
 	int error = array ? 0 : -ENOMEM;
 	for (size_t i = 0; i < count && !error; i++) {
 		json_t *json;
-		if (tag && !point_has_tag(&points[i], tag))
+		if (!filter_has(filter, &points[i]))
 			continue;
 		error = point_json(request->service->repo, names, &points[i], &json);
 		if (!error && json_array_append_new(array, json))
@@ -368,12 +276,15 @@ int service_log(struct request *request, json_t **ret)
 {
 	struct repo *repo = request->service->repo;
 	struct workspace workspace = {0};
+	struct points_filter filter;
 	struct names names = {0};
 	struct point *points = NULL;
 	size_t count = 0;
 	char *name;
 
-	int error = request_workspace(request, NULL, &name);
+	int error = request_filter(request, &filter);
+	if (!error)
+		error = request_workspace(request, NULL, &name);
 	if (error)
 		return error;
 	error = workspace_get(repo, name, &workspace);
@@ -385,7 +296,7 @@ int service_log(struct request *request, json_t **ret)
 	if (!error)
 		error = point_list(repo, workspace.id, &points, &count);
 	if (!error)
-		error = points_json(request, &names, points, count, ret);
+		error = points_json(request, &names, &filter, points, count, ret);
 	points_free(points, count);
 	names_release(&names);
 	workspace_release(&workspace);
@@ -492,6 +403,7 @@ static void chosen_are_gone(struct service *service, const struct chosen *chosen
 int service_delete(struct request *request, json_t **ret)
 {
 	struct service *service = request->service;
+	const struct points_filter all = {.tag = NULL};
 	bool dry_run = request_flag(request, "dry_run");
 	struct chosen chosen = {0};
 	struct names names = {0};
@@ -501,7 +413,7 @@ int service_delete(struct request *request, json_t **ret)
 	if (!error)
 		error = names_load(service->repo, &names);
 	if (!error)
-		error = points_json(request, &names, chosen.points, chosen.count, &json);
+		error = points_json(request, &names, &all, chosen.points, chosen.count, &json);
 	if (!error)
 		error = point_delete(service->repo, chosen.ids, chosen.count, dry_run, request->by,
 				     &request->err);
@@ -513,69 +425,5 @@ int service_delete(struct request *request, json_t **ret)
 		json_decref(json);
 	else
 		*ret = json;
-	return error;
-}
-
-/* ---- holds ---- */
-
-static int hold_until(struct request *request, int64_t *ret)
-{
-	const char *text = request_text(request, "until");
-	int64_t now = now_ns(), until;
-	if (!text) {
-		*ret = 0;
-		return 0;
-	}
-	int error = point_parse_time(text, now, &until, &request->err);
-	if (error)
-		return error;
-	if (until <= now)
-		return err_set(&request->err, -EINVAL, "hold: '%s' is not in the future", text);
-	*ret = until;
-	return 0;
-}
-
-int service_hold(struct request *request, json_t **ret)
-{
-	struct repo *repo = request->service->repo;
-	struct point point = {0};
-	int64_t until = 0;
-	uint64_t hold = 0;
-	json_t *json = NULL;
-
-	int error = hold_until(request, &until);
-	if (!error)
-		error = request_point(request, "point", &point);
-	if (!error)
-		error = point_hold(repo, point.id, request_text(request, "reason"), request->by,
-				   until, &hold, &request->err);
-	if (!error)
-		error = point_json_by_id(repo, point.id, &json);
-	if (!error && json_object_set_new(json, "hold", json_number(hold)))
-		error = -ENOMEM;
-	point_release(&point);
-	if (error)
-		json_decref(json);
-	else
-		*ret = json;
-	return error;
-}
-
-int service_release(struct request *request, json_t **ret)
-{
-	struct repo *repo = request->service->repo;
-	const json_t *hold = request_value(request, "hold");
-	struct point point = {0};
-
-	/* Below, 0 means all holds; ids start at 1. */
-	if (hold && json_integer_value(hold) == 0)
-		return err_set(&request->err, -EINVAL, "release: 'hold' must be the id of a hold");
-	int error = request_point(request, "point", &point);
-	if (!error)
-		error = point_unhold(repo, point.id, (uint64_t)json_integer_value(hold),
-				     request->by, &request->err);
-	if (!error)
-		error = point_json_by_id(repo, point.id, ret);
-	point_release(&point);
 	return error;
 }

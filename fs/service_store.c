@@ -87,12 +87,7 @@ int service_gc(struct request *request, json_t **ret)
 
 /* ---- check ---- */
 
-struct findings {
-	json_t *array;
-	bool lost; /* memory was out */
-};
-
-static void collect_finding(const char *finding, void *context)
+void findings_add(const char *finding, void *context)
 {
 	struct findings *findings = context;
 	if (json_array_size(findings->array) >= FINDINGS_MAX)
@@ -127,7 +122,7 @@ struct check_context {
 
 static void check_report(const char *finding, void *context)
 {
-	collect_finding(finding, &((struct check_context *)context)->findings);
+	findings_add(finding, &((struct check_context *)context)->findings);
 }
 
 static int check_progress(const char *phase, uint64_t done, uint64_t total, void *context)

@@ -1,47 +1,23 @@
 /* Taking a mount out of the name space, politely and otherwise. */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fs/mount_internal.h"
 
-enum { BUSY_TRIES = 25, LAZY_TRIES = 100, TRY_WAIT_US = 20 * 1000 };
-
-extern char **environ;
+enum { BUSY_TRIES = 3, END_TRIES = 100, TRY_WAIT_US = 20 * 1000, BUSY_WAIT_US = 150 * 1000 };
 
 /* Ordinary users may unmount through fusermount3 only. -EBUSY for any failure of it. */
-static int run_fusermount(const char *mountpoint, bool lazy)
+static int run_fusermount(char *mountpoint, bool lazy)
 {
 	char *const arguments[] = {(char *)"fusermount3", (char *)(lazy ? "-uqz" : "-uq"),
-				   (char *)"--", (char *)mountpoint, NULL};
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	sigset_t none;
-	pid_t pid;
-	int status;
+				   (char *)"--", mountpoint, NULL};
 
-	sigemptyset(&none);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-	int error = posix_spawnp(&pid, arguments[0], &actions, &attributes, arguments, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attributes);
-	if (error)
-		return -error;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
+	int error = program_run(arguments);
+	return error == -EIO ? -EBUSY : error;
 }
 
 static int unmount_once(struct mount *mount, int flags)
@@ -63,36 +39,57 @@ static bool is_covered(const struct mount *mount)
 	return stat(mount->mountpoint, &stat_buffer) == 0 && stat_buffer.st_dev != mount->device;
 }
 
-static int refuse_busy(struct mount *mount, struct errbuf *err)
+static int refuse_busy(struct mount *mount, const char *text, struct errbuf *err)
+{
+	return err_set(err, -EBUSY, "%s is in use%s%s; leave it, or use --lazy", mount->mountpoint,
+		       text ? ": " : " (by a process that cannot be seen from here)",
+		       text ? text : "");
+}
+
+/* The processes that use the mount, as text (owned by the caller); NULL: none is to be seen. */
+static char *describe_users(struct mount *mount)
 {
 	struct mount_user *users;
 	char *text = NULL;
 	size_t count;
 
-	if (!users_find(mount->mountpoint, mount->device, true, &users, &count)) {
-		text = count ? users_describe(users, count) : NULL;
-		mount_users_free(users, count);
-	}
-	err_set(err, -EBUSY, "%s is in use%s%s; leave it, or use --lazy", mount->mountpoint,
-		text ? ": " : " (by a process that cannot be seen from here)", text ? text : "");
-	free(text);
-	return -EBUSY;
+	if (users_find(mount->device, true, &users, &count))
+		return NULL;
+	if (count)
+		text = users_describe(users, count);
+	mount_users_free(users, count);
+	return text;
 }
 
-/* The kernel's last references go a moment after close(2). */
-static int unmount_politely(struct mount *mount)
+/* True once the kernel has let go, within the time of `tries`. */
+static bool has_ended_soon(struct mount *mount, int tries)
 {
-	int error = unmount_once(mount, 0);
+	for (int i = 0; i < tries && !mount_is_ending(mount); i++)
+		usleep(TRY_WAIT_US);
+	return mount_is_ending(mount);
+}
+
+/*
+ * The kernel refuses only where processes of our mount name space use it; those of others, such as
+ * a container's, are looked for.  The kernel's last references go a moment after close(2).
+ */
+static int unmount_politely(struct mount *mount, struct errbuf *err)
+{
+	char *users = describe_users(mount);
+	int error = users ? -EBUSY : unmount_once(mount, 0);
 
 	for (int i = 0; error == -EBUSY && i < BUSY_TRIES; i++) {
-		usleep(TRY_WAIT_US);
-		error = unmount_once(mount, 0);
+		usleep(BUSY_WAIT_US);
+		free(users);
+		users = describe_users(mount);
+		error = users ? -EBUSY : unmount_once(mount, 0);
 	}
+	if (error == -EBUSY)
+		refuse_busy(mount, users, err);
+	free(users);
 	return error;
 }
 
-/* Users have a moment to leave after it is gone from the name space, then they are cut off;
- * everything that they had written before is durable. */
 static int unmount_lazily(struct mount *mount, struct errbuf *err)
 {
 	int error = mount_detach(mount);
@@ -100,27 +97,33 @@ static int unmount_lazily(struct mount *mount, struct errbuf *err)
 	if (error)
 		return err_set(err, error, "cannot unmount %s: %s", mount->mountpoint,
 			       strerror(-error));
-	for (int i = 0; i < LAZY_TRIES; i++) {
-		if (mount_has_ended(mount))
-			return 0;
-		usleep(TRY_WAIT_US);
-	}
-	dispatch_cut(mount);
 	return 0;
 }
 
+/*
+ * Out of our name space.  Users that a lazy unmount leaves behind, and copies in other mount name
+ * spaces, have a moment to go, then they are cut off; everything that was written before is
+ * durable.
+ */
 static int unmount(struct mount *mount, bool lazy, struct errbuf *err)
 {
 	if (is_covered(mount))
 		return err_set(err, -EBUSY,
 			       "another file system is mounted over %s: unmount that first",
 			       mount->mountpoint);
-	int error = unmount_politely(mount);
-	if (error == -EBUSY)
-		return lazy ? unmount_lazily(mount, err) : refuse_busy(mount, err);
-	if (error && !mount_has_ended(mount))
-		return err_set(err, error, "cannot unmount %s: %s", mount->mountpoint,
-			       strerror(-error));
+	int error = lazy ? unmount_once(mount, 0) : unmount_politely(mount, err);
+	if (error == -EBUSY && lazy)
+		error = unmount_lazily(mount, err);
+	if (error && !mount_is_ending(mount))
+		return err->text[0] ? error
+				    : err_set(err, error, "cannot unmount %s: %s",
+					      mount->mountpoint, strerror(-error));
+	mount_unregister(mount);
+	if (!has_ended_soon(mount, END_TRIES)) {
+		log_line(LOG_LEVEL_WARNING, "%s: cut off from those who still have it",
+			 mount->mountpoint);
+		dispatch_cut(mount);
+	}
 	return 0;
 }
 

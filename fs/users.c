@@ -1,15 +1,19 @@
 /*
  * Who uses a mount: a walk through /proc.
  *
- * A descriptor counts where its path lies below the mount point and stat(2) confirms the device:
- * stat is not called on other paths, for it may hang there.  Writable shared mappings outlive
- * their descriptors and are found in /proc/PID/maps by the device.
+ * A descriptor counts where the mount that it was opened through is of our device: fdinfo names the
+ * mount, and mountinfo its device, so that bind mounts and other name spaces count as well.
+ * Neither touches the file itself, which may lie on a file system that hangs.  For the same
+ * reason stat(2) is called on the links that have no fdinfo (working directory, root, program)
+ * only where their path lies below one of our places.  Writable shared mappings outlive their
+ * descriptors and are found in /proc/PID/maps by the device.
  */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,15 +22,16 @@
 #include <unistd.h>
 
 #include "fs/mount_internal.h"
+#include "fs/mountinfo.h"
 
 enum { DESCRIBED_MAX = 10, DESCRIPTION_SIZE = 384 };
 
 struct search {
-	const char *mountpoint;
-	size_t mountpoint_length;
 	dev_t device;
 	bool any;
+	struct mount_places ours; /* as this process sees them: what a chroot hides is here */
 	int pid;
+	struct mount_places theirs; /* as that process sees them */
 	struct mount_user *users; /* owned */
 	size_t count, capacity;
 };
@@ -52,16 +57,57 @@ static void read_command(int pid, char *ret, size_t size)
 	ret[length > 0 ? length : 0] = 0;
 }
 
-/* The part of `path` below the mount point; NULL where it does not lie there. */
-static const char *path_below(const struct search *search, const char *path)
+static void read_user(int pid, char *ret, size_t size)
 {
-	size_t length = search->mountpoint_length;
+	struct passwd entry, *found = NULL;
+	struct stat stat_buffer;
+	char path[64], buffer[4096];
 
-	if (strncmp(path, search->mountpoint, length) != 0)
+	snprintf(path, sizeof(path), "/proc/%d", pid);
+	ret[0] = '\0';
+	if (stat(path, &stat_buffer))
+		return;
+	if (!getpwuid_r(stat_buffer.st_uid, &entry, buffer, sizeof(buffer), &found) && found)
+		snprintf(ret, size, "%s", found->pw_name);
+	else
+		snprintf(ret, size, "%u", (unsigned)stat_buffer.st_uid);
+}
+
+/* The part of `path` below the place's mount point; NULL where it does not lie there. */
+static const char *path_below(const struct mount_place *place, const char *path)
+{
+	size_t length = strlen(place->point);
+
+	if (strncmp(path, place->point, length) != 0 || (path[length] && path[length] != '/'))
 		return NULL;
-	if (path[length] == '/')
-		return path + length + 1;
-	return path[length] ? NULL : path + length;
+	return path + length;
+}
+
+/* `path` as seen from the root of the workspace; as it is where it does not lie below the place. */
+static void path_inside(const struct mount_place *place, const char *path, char *ret, size_t size)
+{
+	const char *below = place ? path_below(place, path) : NULL;
+	const char *root = below ? place->root : "";
+
+	if (below && *root == '/')
+		root++;
+	else if (below && *below == '/')
+		below++;
+	snprintf(ret, size, "%s%s", root, below ? below : path);
+}
+
+/* The place with the longest mount point that `path` lies below. */
+static const struct mount_place *place_of(const struct mount_places *places, const char *path)
+{
+	const struct mount_place *best = NULL;
+
+	for (size_t i = 0; i < places->count; i++) {
+		const struct mount_place *place = &places->list[i];
+		if (path_below(place, path) &&
+		    (!best || strlen(place->point) >= strlen(best->point)))
+			best = place;
+	}
+	return best;
 }
 
 static int add_user(struct search *search, const char *path)
@@ -83,32 +129,44 @@ static int add_user(struct search *search, const char *path)
 	if (!user->path)
 		return -ENOMEM;
 	read_command(search->pid, user->command, sizeof(user->command));
+	read_user(search->pid, user->user, sizeof(user->user));
 	search->count++;
 	return 0;
 }
 
-/* Where the link /proc/PID/`name` leads on our device: its path below the mount point in `ret`. */
+static bool read_link(const struct search *search, const char *name, char *ret, size_t size)
+{
+	char link[PATH_MAX];
+
+	snprintf(link, sizeof(link), "/proc/%d/%s", search->pid, name);
+	ssize_t length = readlink(link, ret, size - 1);
+	ret[length > 0 ? length : 0] = '\0';
+	return length > 0;
+}
+
+/* Where the link /proc/PID/`name` leads on our device: its path in `ret`. */
 static bool link_is_below(const struct search *search, const char *name, char *ret, size_t size)
 {
 	char link[PATH_MAX], target[PATH_MAX];
 	struct stat stat_buffer;
 
+	if (!read_link(search, name, target, sizeof(target)))
+		return false;
+	const struct mount_place *place = place_of(&search->ours, target);
+	if (!place)
+		place = place_of(&search->theirs, target);
 	snprintf(link, sizeof(link), "/proc/%d/%s", search->pid, name);
-	ssize_t length = readlink(link, target, sizeof(target) - 1);
-	if (length <= 0)
+	if (!place || stat(link, &stat_buffer) || stat_buffer.st_dev != search->device)
 		return false;
-	target[length] = 0;
-	const char *below = path_below(search, target);
-	if (!below || stat(link, &stat_buffer) || stat_buffer.st_dev != search->device)
-		return false;
-	snprintf(ret, size, "%s", below);
+	path_inside(place, target, ret, size);
 	return true;
 }
 
-static bool descriptor_writes(const struct search *search, const char *number)
+/* What fdinfo says of a descriptor. */
+static bool read_descriptor(const struct search *search, const char *number, unsigned *ret_flags,
+			    int *ret_mount)
 {
 	char path[PATH_MAX], text[256];
-	unsigned flags = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%s", search->pid, number);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -119,14 +177,34 @@ static bool descriptor_writes(const struct search *search, const char *number)
 	if (length <= 0)
 		return false;
 	text[length] = 0;
-	const char *line = strstr(text, "flags:");
-	return line && sscanf(line, "flags: %o", &flags) == 1 && !(flags & O_PATH) &&
-	       (flags & O_ACCMODE) != O_RDONLY;
+	const char *flags = strstr(text, "flags:"), *mount = strstr(text, "mnt_id:");
+	return flags && sscanf(flags, "flags: %o", ret_flags) == 1 && mount &&
+	       sscanf(mount, "mnt_id: %d", ret_mount) == 1;
+}
+
+static int search_descriptor(struct search *search, const char *number)
+{
+	char name[300], target[PATH_MAX], path[PATH_MAX];
+	unsigned flags;
+	int mount;
+
+	if (!read_descriptor(search, number, &flags, &mount))
+		return 0;
+	if (!search->any && (flags & O_PATH || (flags & O_ACCMODE) == O_RDONLY))
+		return 0;
+	const struct mount_place *place = mount_places_find(&search->ours, mount);
+	if (!place)
+		place = mount_places_find(&search->theirs, mount);
+	snprintf(name, sizeof(name), "fd/%s", number);
+	if (!place || !read_link(search, name, target, sizeof(target)))
+		return 0;
+	path_inside(place, target, path, sizeof(path));
+	return add_user(search, path);
 }
 
 static int search_descriptors(struct search *search)
 {
-	char directory[64], name[300], path[PATH_MAX];
+	char directory[64];
 	struct dirent *entry;
 	int error = 0;
 
@@ -134,14 +212,9 @@ static int search_descriptors(struct search *search)
 	DIR *stream = opendir(directory);
 	if (!stream) /* it has ended, or is not ours to look at */
 		return 0;
-	while (!error && (entry = readdir(stream))) {
-		if (!isdigit((unsigned char)entry->d_name[0]))
-			continue;
-		snprintf(name, sizeof(name), "fd/%s", entry->d_name);
-		if (link_is_below(search, name, path, sizeof(path)) &&
-		    (search->any || descriptor_writes(search, entry->d_name)))
-			error = add_user(search, path);
-	}
+	while (!error && (entry = readdir(stream)))
+		if (isdigit((unsigned char)entry->d_name[0]))
+			error = search_descriptor(search, entry->d_name);
 	closedir(stream);
 	return error;
 }
@@ -160,8 +233,12 @@ static int search_mapping(struct search *search, char *line)
 	if (!search->any && (permissions[1] != 'w' || permissions[3] != 's'))
 		return 0;
 	line[strcspn(line, "\n")] = 0;
-	const char *below = path_below(search, line + at);
-	return add_user(search, below ? below : line + at);
+	const struct mount_place *place = place_of(&search->ours, line + at);
+	if (!place)
+		place = place_of(&search->theirs, line + at);
+	char path[PATH_MAX];
+	path_inside(place, line + at, path, sizeof(path));
+	return add_user(search, path);
 }
 
 static int search_mappings(struct search *search)
@@ -185,23 +262,21 @@ static int search_process(struct search *search)
 {
 	static const char *const places[] = {"cwd", "root", "exe"};
 	char path[PATH_MAX];
-	int error = search_descriptors(search);
 
+	int error = mount_places_add(&search->theirs, search->pid, search->device);
+	if (!error)
+		error = search_descriptors(search);
 	for (size_t i = 0; search->any && !error && i < sizeof(places) / sizeof(*places); i++)
 		if (link_is_below(search, places[i], path, sizeof(path)))
 			error = add_user(search, path);
-	return error ? error : search_mappings(search);
+	if (!error)
+		error = search_mappings(search);
+	mount_places_release(&search->theirs);
+	return error;
 }
 
-int users_find(const char *mountpoint, dev_t device, bool any, struct mount_user **ret,
-	       size_t *ret_count)
+static int search_processes(struct search *search)
 {
-	struct search search = {
-		.mountpoint = mountpoint,
-		.mountpoint_length = strlen(mountpoint),
-		.device = device,
-		.any = any,
-	};
 	struct dirent *entry;
 	int error = 0;
 
@@ -209,11 +284,22 @@ int users_find(const char *mountpoint, dev_t device, bool any, struct mount_user
 	if (!stream)
 		return -errno;
 	while (!error && (entry = readdir(stream))) {
-		search.pid = atoi(entry->d_name);
-		if (search.pid > 0 && search.pid != getpid())
-			error = search_process(&search);
+		search->pid = atoi(entry->d_name);
+		if (search->pid > 0 && search->pid != getpid())
+			error = search_process(search);
 	}
 	closedir(stream);
+	return error;
+}
+
+int users_find(dev_t device, bool any, struct mount_user **ret, size_t *ret_count)
+{
+	struct search search = {.device = device, .any = any};
+
+	int error = mount_places_add(&search.ours, getpid(), device);
+	if (!error)
+		error = search_processes(&search);
+	mount_places_release(&search.ours);
 	if (error) {
 		mount_users_free(search.users, search.count);
 		return error;
@@ -225,7 +311,7 @@ int users_find(const char *mountpoint, dev_t device, bool any, struct mount_user
 
 int mount_users(struct mount *mount, struct mount_user **ret, size_t *ret_count)
 {
-	return users_find(mount->mountpoint, mount->device, false, ret, ret_count);
+	return users_find(mount->device, false, ret, ret_count);
 }
 
 char *users_describe(const struct mount_user *users, size_t count)
@@ -239,8 +325,8 @@ char *users_describe(const struct mount_user *users, size_t count)
 	for (i = 0; i < count && i < DESCRIBED_MAX; i++) {
 		if (ftell(stream) > DESCRIPTION_SIZE)
 			break;
-		fprintf(stream, "%s%s (pid %d) '%s'", i ? ", " : "", users[i].command, users[i].pid,
-			users[i].path[0] ? users[i].path : ".");
+		fprintf(stream, "%s%s (pid %d, user %s) '%s'", i ? ", " : "", users[i].command,
+			users[i].pid, users[i].user, users[i].path[0] ? users[i].path : ".");
 	}
 	if (i < count)
 		fprintf(stream, " and %zu more", count - i);

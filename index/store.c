@@ -71,6 +71,24 @@ static int refuse_busy(struct store *store, struct errbuf *err)
 	return err_set(err, -EBUSY, "the store %s is in use by another process", store->directory);
 }
 
+bool store_is_locked(const char *directory, int *ret_pid)
+{
+	char path[PATH_MAX], text[16] = "";
+	bool locked = false;
+
+	if (snprintf(path, sizeof(path), "%s/lock", directory) >= (int)sizeof(path))
+		return false;
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+		locked = true;
+		*ret_pid = pread(fd, text, sizeof(text) - 1, 0) > 0 ? atoi(text) : 0;
+	}
+	close(fd);
+	return locked;
+}
+
 static int lock_store(struct store *store, struct errbuf *err)
 {
 	char text[16];

@@ -63,6 +63,10 @@ enum store_open_flags {
 int store_open(const char *directory, unsigned flags, const struct io *io, struct store **ret,
 	       struct errbuf *err);
 
+/* Whether a process has the store open for writing at this moment; its pid, 0: not known.  False
+ * also where there is no store.  For those who wait: it holds the lock itself for an instant. */
+bool store_is_locked(const char *directory, int *ret_pid);
+
 /* Closes without committing: what no commit made durable is gone.  Accepts NULL; returns NULL.
  * No reader may be open. */
 struct store *store_close(struct store *store);

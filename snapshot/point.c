@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "index/util/bytes.h"
 #include "snapshot/journal.h"
 #include "snapshot/point_internal.h"
 
@@ -50,6 +51,28 @@ int point_get(struct repo *repo, uint64_t id, struct point *ret)
 	if (error)
 		return error;
 	error = point_read(reader, id, ret);
+	reader_release(reader);
+	return error;
+}
+
+int head_is_at_base(struct head *head)
+{
+	struct record_key key;
+	struct bytes value;
+	struct reader *reader;
+	const struct point_fixed *fixed;
+	uint64_t id;
+	if (!head->base)
+		return 0;
+	int error = reader_acquire(head->repo->store, &reader);
+	if (error)
+		return error;
+	struct bytes bytes = record_id_key(&key, head->base);
+	error = reader_record(reader, TABLE_POINTS, bytes, &value);
+	if (!error)
+		error = point_peek(bytes, value, &id, &fixed);
+	if (!error)
+		error = get_le64(fixed->root) == tree_root(head->tree);
 	reader_release(reader);
 	return error;
 }

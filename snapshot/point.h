@@ -137,6 +137,10 @@ void restore_result_release(struct restore_result *result);
 int point_restore(struct head *head, const struct point *target, const char *by,
 		  struct restore_result *ret, struct errbuf *err);
 
+/* 1 where the head's tree is that of its base, 0, or an error; head lock held (any way).  What fs/
+ * has not yet put into the tree is not seen: commit first. */
+int head_is_at_base(struct head *head);
+
 int point_get(struct repo *repo, uint64_t id, struct point *ret); /* -ENOENT */
 /* 0 or -ENOENT; cheap.  Under a head lock, with a reader acquired after it, the answer holds until
  * the lock is released: points are deleted with all heads locked. */

@@ -16,12 +16,15 @@
 #include "tools/commands.h"
 #include "tools/daemonize.h"
 #include "tools/failure.h"
+#include "tools/mount_helper.h"
 #include "tools/output.h"
 #include "tools/place.h"
 
 enum {
-	RACE_PATIENCE_MS =
-		2000, /* for another command that holds the store, or starts its daemon */
+	RACE_PATIENCE_MS = 2000,  /* for another command that starts the daemon of the store */
+	LOCK_PATIENCE_MS = 30000, /* for the process that has the store, such as a daemon that
+				     writes what is left after umount(8) */
+	TELL_AFTER_MS = 500,
 	STEP_MS = 50,
 };
 
@@ -43,15 +46,111 @@ static bool is_dead(const char *mountpoint)
 	return statvfs(mountpoint, &status) != 0 && errno == ENOTCONN;
 }
 
-static int check_mountpoint(const struct invocation *invocation, const char *path)
+/* 0, -EIO where it failed, or what kept it from being run. */
+static int run_program(const char *const arguments[])
+{
+	pid_t child;
+	int status;
+
+	fflush(NULL);
+	child = fork();
+	if (child < 0)
+		return -errno;
+	if (child == 0) {
+		execvp(arguments[0], (char *const *)arguments);
+		_exit(127);
+	}
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+}
+
+static int take_away(const char *mountpoint, bool lazy)
+{
+	/* "--": the path may start with anything. */
+	const char *const fusermount[] = {"fusermount3", lazy ? "-uz" : "-u", "--", mountpoint,
+					  NULL};
+	/* The daemon had told umount(8) of the mount (fs/mount_table.c). */
+	const char *const forget[] = {"umount", "-i",	    "--fake", "--no-canonicalize",
+				      "--",	mountpoint, NULL};
+
+	if (umount2(mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0) {
+		(void)run_program(forget);
+		return 0;
+	}
+	if (errno != EPERM)
+		return -errno;
+	return run_program(fusermount);
+}
+
+static void tell_dead(const struct invocation *invocation, const char *store,
+		      const char *mountpoint)
+{
+	talk(invocation,
+	     "The daemon of %s was gone (it crashed or was killed); the dead mount is taken away.\n"
+	     "What fsync, freeze or restore confirmed is safe in %s.",
+	     mountpoint, store);
+}
+
+/* Takes a dead mount of the store away from where the next one is to be: nothing is lost by that,
+ * and who still holds files of it gets ENOTCONN in any case. */
+static int heal_mount(struct invocation *invocation, const char *path, const char *real)
+{
+	const struct place *place = place_get(invocation);
+	char *store, *workspace, *mountpoint;
+	int code = 0;
+
+	if (!place)
+		return 1;
+	if (service_find_mount(real, &store, &workspace, &mountpoint))
+		return failure(invocation, SERVICE_FAILED,
+			       "a file system that has died is mounted at %s\n"
+			       "'umount %s' or 'fusermount3 -u %s' takes it away.",
+			       path, path, path);
+	if (strcmp(mountpoint, real) != 0 || strcmp(store, place->store) != 0)
+		code = failure(invocation, SERVICE_FAILED,
+			       "the daemon of the mount at %s (store %s) is gone\n"
+			       "'cairn umount %s' takes that mount away.",
+			       mountpoint, store, mountpoint);
+	else if (take_away(mountpoint, false) && take_away(mountpoint, true))
+		code = failure(
+			invocation, SERVICE_FAILED,
+			"the daemon of the mount at %s is gone, and it cannot be taken away\n"
+			"Run 'cairn umount --lazy %s' as the user who mounted it, or as root.",
+			mountpoint, mountpoint);
+	else
+		tell_dead(invocation, store, mountpoint);
+	free(store);
+	free(workspace);
+	free(mountpoint);
+	return code;
+}
+
+static int heal(struct invocation *invocation, const char *path)
+{
+	char *real = path_real(path);
+	int code;
+
+	if (!real)
+		return failure_memory(invocation);
+	do {
+		code = heal_mount(invocation, path, real);
+	} while (code == 0 && is_dead(path)); /* mounts may lie on each other */
+	free(real);
+	return code;
+}
+
+static int check_mountpoint(struct invocation *invocation, const char *path)
 {
 	struct stat status;
 
-	if (is_dead(path))
-		return failure(invocation, SERVICE_FAILED,
-			       "%s is a mount whose daemon is gone\n"
-			       "'cairn umount %s' takes it away.",
-			       path, path);
+	if (is_dead(path)) {
+		int code = heal(invocation, path);
+
+		if (code)
+			return code;
+	}
 	if (stat(path, &status) == 0) {
 		if (S_ISDIR(status.st_mode))
 			return 0;
@@ -63,6 +162,21 @@ static int check_mountpoint(const struct invocation *invocation, const char *pat
 	return failure(invocation, SERVICE_FAILED, "%s: %s", path, strerror(errno));
 }
 
+/* Some process has the store: true where it is worth while to look again a step later. */
+static bool wait_for_lock(const struct invocation *invocation, const char *store, int waited)
+{
+	int pid;
+
+	if (waited >= LOCK_PATIENCE_MS || !service_store_is_locked(store, &pid))
+		return false;
+	if (waited == TELL_AFTER_MS)
+		talk(invocation,
+		     "process %d still has the store %s open: waiting for it, at most %d seconds",
+		     pid, store, LOCK_PATIENCE_MS / 1000);
+	step();
+	return true;
+}
+
 /* The daemon that is there, or a new one; both may change under our hands for a moment. */
 static json_t *mount_background(struct invocation *invocation, const char *store,
 				const json_t *object)
@@ -71,15 +185,21 @@ static json_t *mount_background(struct invocation *invocation, const char *store
 		json_t *result = NULL;
 		int error = call_daemon(invocation, store, object, &result);
 
-		if (error == 0)
+		if (error == 0 && !service_result_is_ending(result))
 			return result;
-		if (error != -ENOENT && error != -ECONNREFUSED)
+		if (error && error != -ENOENT && error != -ECONNREFUSED)
 			return service_error(error, "cannot talk to the daemon of the store");
-		result = daemonize(store, object);
-		if (service_result_code(result) != SERVICE_BUSY || waited >= RACE_PATIENCE_MS)
-			return result;
+		if (error) {
+			result = daemonize(store, object);
+			if (service_result_code(result) != SERVICE_BUSY)
+				return result;
+		}
+		if (!wait_for_lock(invocation, store, waited)) {
+			if (waited >= RACE_PATIENCE_MS)
+				return result;
+			step();
+		}
 		json_decref(result);
-		step();
 	}
 }
 
@@ -100,8 +220,10 @@ static void foreground_ready(const json_t *result, void *context)
 
 static int mount_foreground(struct invocation *invocation, const char *store, const json_t *object)
 {
-	int fd;
+	int fd, waited = 0;
 
+	while (service_connect(store, &fd) != 0 && wait_for_lock(invocation, store, waited))
+		waited += STEP_MS;
 	if (service_connect(store, &fd) == 0) {
 		close(fd);
 		return failure(invocation, SERVICE_BUSY,
@@ -153,19 +275,62 @@ static int mount_at(struct invocation *invocation, const char *mountpoint, const
 	return code;
 }
 
-static int mount_path(struct invocation *invocation, const char *path, const char *options,
-		      bool foreground)
+/* The value of workspace= among the options, the last one; "" where it is empty. */
+static const char *named_workspace(const char *options, size_t *ret_length)
 {
-	char *mountpoint;
-	int code = check_mountpoint(invocation, path);
+	static const char word[] = "workspace=";
+	const char *found = NULL;
 
-	if (code)
-		return code;
-	mountpoint = path_real(path);
-	if (!mountpoint)
+	while (options && *options) {
+		size_t length = strcspn(options, ",");
+
+		if (strncmp(options, word, sizeof(word) - 1) == 0) {
+			found = options + sizeof(word) - 1;
+			*ret_length = length - (sizeof(word) - 1);
+		}
+		options += length + (options[length] == ',');
+	}
+	return found;
+}
+
+/* -o workspace=NAME is as good as -w NAME.  `ret` is owned by the caller, NULL: not given. */
+static int take_workspace(struct invocation *invocation, const char *options, char **ret)
+{
+	size_t length;
+	const char *named = named_workspace(options, &length);
+
+	*ret = NULL;
+	if (!named)
+		return 0;
+	*ret = strndup(named, length);
+	if (!*ret)
 		return failure_memory(invocation);
-	code = mount_at(invocation, mountpoint, options, foreground);
+	if (length == 0)
+		return usage_error(invocation, "workspace= needs a name");
+	if (invocation->workspace && strcmp(invocation->workspace, *ret) != 0)
+		return usage_error(invocation, "two workspaces are named: '%s' and '%s'",
+				   invocation->workspace, *ret);
+	invocation->workspace = *ret;
+	return 0;
+}
+
+int mount_path(struct invocation *invocation, const char *path, const char *options,
+	       bool foreground)
+{
+	const char *before = invocation->workspace;
+	char *mountpoint = NULL, *workspace;
+	int code = take_workspace(invocation, options, &workspace);
+
+	if (!code)
+		code = check_mountpoint(invocation, path);
+	if (!code) {
+		mountpoint = path_real(path);
+		code = mountpoint ? mount_at(invocation, mountpoint, options, foreground)
+				  : failure_memory(invocation);
+	}
+	invocation->workspace = before;
 	free(mountpoint);
+	free(workspace);
 	return code;
 }
 
@@ -175,117 +340,7 @@ int cmd_mount(struct invocation *invocation)
 			  option_given(invocation, "foreground"));
 }
 
-/* ---- mount.cairn ---------------------------------------------------------------------- */
-
-struct helper {
-	const char *words[2]; /* SOURCE and MOUNTPOINT */
-	int word_count;
-	const char *options;
-	bool fake;
-};
-
-/* The letters that mount(8) hands to its helpers; what -o holds for fstab alone, fs/ ignores.
- * Returns 0 or 2. */
-static int helper_parse(int argc, char **argv, struct helper *helper, struct invocation *invocation)
-{
-	int letter;
-
-	while ((letter = getopt(argc, argv, "sfnvo:t:N:")) != -1) {
-		switch (letter) {
-		case 'f':
-			helper->fake = true;
-			break;
-		case 'v':
-			invocation->verbose++;
-			break;
-		case 'o':
-			helper->options = optarg;
-			break;
-		case 's':
-		case 'n':
-		case 't':
-		case 'N':
-			break;
-		default:
-			return 2;
-		}
-	}
-	for (; optind < argc && helper->word_count < 2; optind++)
-		helper->words[helper->word_count++] = argv[optind];
-	if (helper->word_count < 2 || optind < argc) {
-		fputs("usage: mount.cairn STORE[#WORKSPACE] MOUNTPOINT [-sfnv] [-o OPTS]\n",
-		      stderr);
-		return 2;
-	}
-	return 0;
-}
-
-/* STORE or STORE#WORKSPACE; a directory whose name has a '#' is a store. */
-static void split_source(char *source, struct invocation *invocation)
-{
-	char *mark = strrchr(source, '#');
-	struct stat status;
-
-	invocation->store = source;
-	if (!mark || stat(source, &status) == 0)
-		return;
-	*mark = '\0';
-	if (mark[1])
-		invocation->workspace = mark + 1;
-}
-
-int mount_helper(int argc, char **argv)
-{
-	struct helper helper = {0};
-	struct invocation invocation = {0};
-	char *source = NULL;
-	int code = helper_parse(argc, argv, &helper, &invocation);
-
-	if (code == 0 && !helper.fake) {
-		source = strdup(helper.words[0]);
-		if (source) {
-			split_source(source, &invocation);
-			code = mount_path(&invocation, helper.words[1], helper.options, false);
-		} else {
-			code = failure_memory(&invocation);
-		}
-	}
-	invocation_release(&invocation);
-	free(source);
-	return code;
-}
-
 /* ---- umount --------------------------------------------------------------------------- */
-
-static int run_fusermount(const char *mountpoint, bool lazy)
-{
-	pid_t child;
-	int status;
-
-	fflush(NULL);
-	child = fork();
-	if (child < 0)
-		return -errno;
-	if (child == 0) {
-		/* After "-z" and "-u" alike "--": the path may start with anything. */
-		execlp("fusermount3", "fusermount3", lazy ? "-uz" : "-u", "--", mountpoint,
-		       (char *)NULL);
-		_exit(127);
-	}
-	while (waitpid(child, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
-}
-
-static int take_away(const char *mountpoint, bool lazy)
-{
-	if (umount2(mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0)
-		return 0;
-	if (errno != EPERM)
-		return -errno;
-	return run_fusermount(mountpoint, lazy);
-}
 
 static int umount_dead(const struct invocation *invocation, const char *store,
 		       const char *workspace, const char *mountpoint, bool lazy)
@@ -301,10 +356,7 @@ static int umount_dead(const struct invocation *invocation, const char *store,
 	if (error)
 		return failure(invocation, SERVICE_FAILED, "cannot unmount %s: %s", mountpoint,
 			       strerror(-error));
-	talk(invocation,
-	     "The daemon of %s was gone (it crashed or was killed); the dead mount is taken away.\n"
-	     "What fsync, freeze or restore confirmed is safe in %s.",
-	     mountpoint, store);
+	tell_dead(invocation, store, mountpoint);
 	if (!invocation->json)
 		return 0;
 	document = json_pack("{s:s, s:s, s:b}", "mountpoint", mountpoint, "workspace", workspace,
@@ -330,9 +382,8 @@ static int umount_live(struct invocation *invocation, const char *store, const c
 }
 
 static int umount_mount(struct invocation *invocation, const char *store, const char *workspace,
-			const char *mountpoint)
+			const char *mountpoint, bool lazy)
 {
-	bool lazy = option_given(invocation, "lazy");
 	json_t *result = NULL;
 	int error = umount_live(invocation, store, mountpoint, lazy, &result), code;
 
@@ -359,9 +410,9 @@ static int umount_mount(struct invocation *invocation, const char *store, const 
 	return code;
 }
 
-int cmd_umount(struct invocation *invocation)
+int umount_path(struct invocation *invocation, const char *given, bool lazy)
 {
-	char *path = path_real(invocation->arguments[0]);
+	char *path = path_real(given);
 	char *store = NULL, *workspace = NULL, *mountpoint = NULL;
 	int error, code;
 
@@ -370,19 +421,23 @@ int cmd_umount(struct invocation *invocation)
 	/* Not to be one of those who keep it busy. */
 	error = chdir("/") ? -errno : service_find_mount(path, &store, &workspace, &mountpoint);
 	if (error) {
-		code = failure(invocation, SERVICE_FAILED, "%s is not a cairn mount",
-			       invocation->arguments[0]);
+		code = failure(invocation, SERVICE_FAILED, "%s is not a cairn mount", given);
 	} else {
 		if (strcmp(path, mountpoint) != 0)
 			code = failure(invocation, SERVICE_FAILED,
-				       "%s is not a mount point; the mount around it is %s",
-				       invocation->arguments[0], mountpoint);
+				       "%s is not a mount point; the mount around it is %s", given,
+				       mountpoint);
 		else
-			code = umount_mount(invocation, store, workspace, mountpoint);
+			code = umount_mount(invocation, store, workspace, mountpoint, lazy);
 		free(store);
 		free(workspace);
 		free(mountpoint);
 	}
 	free(path);
 	return code;
+}
+
+int cmd_umount(struct invocation *invocation)
+{
+	return umount_path(invocation, invocation->arguments[0], option_given(invocation, "lazy"));
 }

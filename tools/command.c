@@ -96,10 +96,18 @@ const struct command commands[] = {
 	{"mount", cmd_mount, "Workspace", "present the workspace as a directory",
 	 "mount MOUNTPOINT [-o OPTS] [-f]",
 	 "Returns once it is usable.  One daemon serves all mounts of a store; the\n"
-	 "first mount starts it.",
+	 "first mount starts it.  OPTS are those of mount(8): ro, noatime, noexec,\n"
+	 "sync, dev, suid, allow_other, allow_root, workspace=NAME, and what fstab\n"
+	 "may contain.  A mount whose daemon died is taken away first; a store that\n"
+	 "is still in use is waited for, up to 30 seconds.  With -f, SIGTERM and\n"
+	 "SIGINT unmount it.  mount(8) calls us as mount.cairn, umount(8) as\n"
+	 "umount.fuse.cairn.",
 	 mount_options, COMMAND_JSON, 1, 1},
 	{"umount", cmd_umount, "Workspace", "unmount, when everything is on disk",
-	 "umount MOUNTPOINT [--lazy]", NULL, umount_options, COMMAND_JSON, 1, 1},
+	 "umount MOUNTPOINT [--lazy]",
+	 "Exits with 3 where a process is in the way, and names it.  With --lazy it\n"
+	 "has two seconds to leave and is cut off.",
+	 umount_options, COMMAND_JSON, 1, 1},
 	{"clone", cmd_clone, "Workspace", "make a new workspace from a point, at once",
 	 "clone POINT WORKSPACE", POINT_NOTATION, NULL, COMMAND_JSON, 2, 2},
 	{"workspace list", cmd_workspace_list, "Workspace", "list the workspaces", "workspace list",

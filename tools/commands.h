@@ -12,8 +12,6 @@ int cmd_wait_durable(struct invocation *invocation);
 
 int cmd_mount(struct invocation *invocation);
 int cmd_umount(struct invocation *invocation);
-/* `mount.cairn SOURCE MOUNTPOINT [-sfnv] [-o OPTS]`, as mount(8) calls it. */
-int mount_helper(int argc, char **argv);
 
 int cmd_freeze(struct invocation *invocation);
 int cmd_restore(struct invocation *invocation);

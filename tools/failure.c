@@ -22,8 +22,17 @@ static const char *code_name(enum service_code code)
 	return "failed";
 }
 
+/* The message names the first processes of a long list itself. */
+static bool names_process(const char *message, const json_t *process)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "pid %lld,", (long long)get_number(process, "pid"));
+	return strstr(message, text);
+}
+
 /* Detail for people is text or a list of texts or of processes. */
-static void print_detail(const json_t *detail)
+static void print_detail(const char *message, const json_t *detail)
 {
 	const json_t *item;
 	size_t i;
@@ -33,7 +42,7 @@ static void print_detail(const json_t *detail)
 	} else if (json_is_array(detail)) {
 		json_array_foreach(detail, i, item)
 		{
-			if (json_object_get(item, "pid"))
+			if (json_object_get(item, "pid") && !names_process(message, item))
 				print_process(stderr, item);
 			else if (json_is_string(item))
 				fprintf(stderr, "  %s\n", json_string_value(item));
@@ -51,7 +60,7 @@ int failure_result(const struct invocation *invocation, const json_t *result)
 		output_json(result);
 	} else {
 		fprintf(stderr, "cairn: %s\n", get_text(error, "message"));
-		print_detail(json_object_get(error, "detail"));
+		print_detail(get_text(error, "message"), json_object_get(error, "detail"));
 	}
 	return service_result_code(result);
 }

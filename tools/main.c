@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include "tools/command.h"
 #include "tools/commands.h"
 #include "tools/failure.h"
+#include "tools/mount_helper.h"
 
 /* Descriptors 0 to 2 must be taken, or a file of the store would get one of their numbers and
  * messages would be written into it.  Open for reading, so that writing fails as it should. */
@@ -56,12 +58,14 @@ int main(int argc, char **argv)
 	int code;
 
 	guard_standard_descriptors();
+	/* Some callers ignore it: then nobody could wait for fusermount3. */
+	signal(SIGCHLD, SIG_DFL);
 	setlocale(LC_CTYPE, "");
 	if (argc < 1)
 		return 2;
 	base = strrchr(argv[0], '/');
-	if (strcmp(base ? base + 1 : argv[0], "mount.cairn") == 0)
-		return check_stdout(mount_helper(argc, argv));
+	if (mount_helper(base ? base + 1 : argv[0], argc, argv, &code))
+		return check_stdout(code);
 	code = invocation_parse(argc, argv, &invocation);
 	if (code == 0)
 		code = run(&invocation);

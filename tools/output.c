@@ -74,8 +74,8 @@ void print_process(FILE *stream, const json_t *process)
 {
 	char *path = get_quoted_path(process, "path");
 
-	fprintf(stream, "  pid %lld (%s): %s\n", (long long)get_number(process, "pid"),
-		get_text(process, "command"), path ? path : "");
+	fprintf(stream, "  pid %lld (%s, user %s): %s\n", (long long)get_number(process, "pid"),
+		get_text(process, "command"), get_text(process, "user"), path ? path : "");
 	free(path);
 }
 

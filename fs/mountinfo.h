@@ -1,0 +1,28 @@
+/* Lines of /proc/PID/mountinfo (internal to fs/). */
+#ifndef CAIRN_FS_MOUNTINFO_H
+#define CAIRN_FS_MOUNTINFO_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* The kernel writes blanks, tabs, newlines, backslashes and '#' as \ooo.  In place. */
+void mountinfo_unescape(char *text);
+
+/* A place at which a file system is mounted: as a whole, or a directory of it (a bind mount). */
+struct mount_place {
+	int id;	     /* unique on the machine, as in /proc/PID/fdinfo */
+	char *root;  /* owned: the directory, without a slash at the end; "" is the whole */
+	char *point; /* owned: where, as its process sees it; likewise */
+};
+
+struct mount_places {
+	struct mount_place *list; /* owned */
+	size_t count;
+};
+
+/* Adds those of the device that the process sees.  A process that has ended adds nothing. */
+int mount_places_add(struct mount_places *places, int pid, dev_t device);
+void mount_places_release(struct mount_places *places);
+const struct mount_place *mount_places_find(const struct mount_places *places, int id);
+
+#endif
