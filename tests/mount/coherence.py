@@ -53,6 +53,25 @@ def freeze_sees(one):
     open_file.close()
 
 
+def seeks_see_pages(one):
+    """SEEK_DATA and SEEK_HOLE while the kernel holds pages, and a size, that it has not sent."""
+    fd = os.open(one.p("seek"), os.O_RDWR | os.O_CREAT, 0o644)
+    wrong = []
+    for number in range(50):
+        start = (number + 1) << 20
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"d" * 100000, start)
+        found = os.lseek(fd, 0, os.SEEK_DATA), os.lseek(fd, start, os.SEEK_HOLE), os.lseek(fd, 0, os.SEEK_HOLE)
+        if not (start - 65536 <= found[0] <= start and found[1] == start + 100000 and found[2] == 0):
+            wrong.append((start, found))
+    check(not wrong, "SEEK_DATA and SEEK_HOLE know of what was just written", wrong[:5])
+    view = mmap.mmap(fd, 0)
+    view[8192] = 1
+    check(os.lseek(fd, 0, os.SEEK_DATA) <= 8192, "and of what was written through a mapping")
+    view.close()
+    os.close(fd)
+
+
 def writer_order(one):
     """A writer counts up in one file; each freeze must hold at least what had returned when it began."""
     put(one.p("counter"), b"%020d" % 0)
@@ -206,7 +225,7 @@ def dead_mount(one):
 def main():
     need_fuse()
     one = Workspace(workdir()).mount()
-    for part in (freeze_sees, writer_order, restore_refused, caches_follow, orphans, dead_mount):
+    for part in (freeze_sees, seeks_see_pages, writer_order, restore_refused, caches_follow, orphans, dead_mount):
         part(one)
     one.umount()
     one.check_store()

@@ -151,6 +151,13 @@ static void test_call(void **state)
 		   "ended");
 	need_error(call_script(&(struct script){.pieces = nothing}, "umount", progress),
 		   SERVICE_FAILED, "ended");
+	/* A daemon that is being killed: the next one can be asked. */
+	json_t *lost = call_script(&(struct script){.pieces = nothing}, "mount", progress);
+	assert_true(service_result_is_ending(lost));
+	json_decref(lost);
+	lost = call_script(&(struct script){.pieces = nothing}, "gc", progress);
+	assert_false(service_result_is_ending(lost));
+	json_decref(lost);
 }
 
 /* ---- the daemon's connections, without any mount ---- */
@@ -597,9 +604,11 @@ static void test_daemon_mounts(void **state)
 	assert_non_null(mkdtemp(second));
 	need_error(call_daemon(test->store, "{'op': 'mount', 'mountpoint': '%s'}", second),
 		   SERVICE_BUSY, "");
-	need_error(call_daemon(test->store, "{'op': 'mount', 'mountpoint': '/etc/passwd'}"),
-		   SERVICE_FAILED, "");
 	json_decref(need_ok(call_daemon(test->store, "{'op': 'workspace_create', 'name': 'w'}")));
+	need_error(
+		call_daemon(test->store,
+			    "{'op': 'mount', 'mountpoint': '/etc/passwd', 'workspace': 'w'}"),
+		SERVICE_FAILED, "");
 	json_decref(need_ok(call_daemon(
 		test->store, "{'op': 'mount', 'mountpoint': '%s', 'workspace': 'w'}", second)));
 	must(service_find_mount(second, &store, &workspace, &mountpoint));
@@ -689,7 +698,8 @@ static void test_daemon_fails(void **state)
 	need_end(test, SERVICE_BUSY);
 	test->pid = first;
 	json_decref(need_ok(call_daemon(test->store, "{'op': 'ping'}")));
-	kill(first, SIGHUP);
+	kill(first, SIGHUP); /* ignored */
+	kill(first, SIGTERM);
 	need_end(test, 0);
 }
 
