@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "fs/restore_internal.h"
+#include "snapshot/workspace.h"
 
 /* ---- head_ops ---- */
 
@@ -122,7 +123,8 @@ int mount_barrier(struct mount *mount, struct errbuf *err)
 	uint64_t *nodes;
 	size_t count;
 
-	if (mount_has_ended(mount)) /* it wrote everything back before it let go */
+	/* The kernel wrote everything back before it let go, or could not any more. */
+	if (mount_has_ended(mount) || atomic_load(&mount->cut))
 		return 0;
 	kernel_sync(mount);
 	int error = writer_nodes(mount, &nodes, &count);
@@ -225,5 +227,16 @@ int mount_freeze(struct mount *mount, const struct freeze_options *options, stru
 	pthread_mutex_unlock(&mount->still_lock);
 	if (!error && *ret_made)
 		mount_points_changed(mount);
+	return error;
+}
+
+int mount_clone(struct mount *mount, const char *name, const char *by, struct errbuf *err)
+{
+	pthread_mutex_lock(&mount->still_lock);
+	int error = mount_still(mount, err);
+	if (!error)
+		error = workspace_clone_head(mount->head, name, by, err);
+	mount_move_on(mount);
+	pthread_mutex_unlock(&mount->still_lock);
 	return error;
 }

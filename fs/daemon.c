@@ -264,6 +264,10 @@ static int daemon_close(struct daemon *daemon)
 {
 	int error = 0;
 
+	/* Whoever is taken in now and wants to mount shall start another daemon: his mount would go
+	 * with this one right after he was told that it is there. */
+	if (daemon->mounts)
+		mounts_refuse(daemon->mounts);
 	close_socket(daemon);
 	if (daemon->connections)
 		connections_end(daemon->connections);

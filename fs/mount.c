@@ -21,6 +21,7 @@
 
 #include "fs/mount_internal.h"
 #include "fs/service.h"
+#include "index/util/shell.h"
 
 /* ---- checks that turn a failure into advice ---- */
 
@@ -41,15 +42,16 @@ static bool other_may_be_allowed(void)
 
 static int check_point(const char *path, struct errbuf *err)
 {
+	char quoted[sizeof(err->text)];
 	struct stat stat_buffer;
 	struct statvfs status;
 
 	/* The kernel may know the attributes of a dead mount; statfs always asks. */
 	if (statvfs(path, &status) && errno == ENOTCONN)
 		return err_set(err, -ENOTCONN,
-			       "a file system that has died is mounted at %s; remove it with "
-			       "'cairn umount %s' first",
-			       path, path);
+			       "a file system that has died is mounted at %s; remove it first: "
+			       "cairn umount %s",
+			       path, shell_quote(path, quoted, sizeof(quoted)));
 	if (stat(path, &stat_buffer))
 		return err_set(err, -errno, "mount point %s: %s", path, strerror(errno));
 	if (!S_ISDIR(stat_buffer.st_mode))
@@ -286,7 +288,7 @@ static struct mount *mount_new(struct repo *repo, struct engine *engine,
 	pthread_mutex_init(&mount->state_lock, NULL);
 	pthread_cond_init(&mount->state_changed, NULL);
 	nodes_init(&mount->nodes);
-	points_init(&mount->points);
+	points_init(&mount->points, repo);
 	mount->repo = repo;
 	mount->store = repo_store(repo);
 	mount->engine = engine;

@@ -65,6 +65,8 @@ int mount_barrier(struct mount *mount, struct errbuf *err);
  * seen page by page. */
 int mount_freeze(struct mount *mount, const struct freeze_options *options, struct point *ret,
 		 bool *ret_made, struct errbuf *err);
+/* A new workspace that is as this one is now: the same moment as that of a freeze. */
+int mount_clone(struct mount *mount, const char *name, const char *by, struct errbuf *err);
 
 /* A process that has something open for writing below the mount. */
 struct mount_user {
@@ -72,6 +74,7 @@ struct mount_user {
 	char command[64];
 	char user[64]; /* by name, or as a number */
 	char *path;    /* owned: from the workspace's root, where that can be told */
+	uint64_t ino;  /* of the file, 0: not known */
 };
 
 /* Who has files open for writing now, sorted by pid (the same list that mount_restore() refuses
@@ -118,6 +121,29 @@ int mount_restore(struct mount *mount, const struct point *target, const char *b
 		  struct mount_restore_result *ret, struct mount_user **ret_users,
 		  size_t *ret_user_count, struct errbuf *err);
 void mount_restore_result_release(struct mount_restore_result *result);
+
+/*
+ * A change of some files from below (snapshot/revise.h): carry, restore of paths.
+ *
+ * As mount_restore(), but only files that it changes can be in the way; with `force` only their
+ * handles answer ESTALE.  All others go on, those being written too: for the moment that a freeze
+ * takes they may have to wait, as in mount_freeze(), whose promise holds for the kept point and
+ * for what the revision gets to see.
+ *
+ * `run` calls head_revise() (by way of point_carry() and the like) with mount_guard_may_change() and
+ * `guard` as its may_change.  It may be called several times, and must drop what it has from
+ * before.  On a dry run nothing is in the way: `ret_users` tells who would be.
+ */
+struct mount_guard;
+int mount_guard_may_change(uint64_t ino, struct mount_guard *guard);
+
+struct mount_revision {
+	int (*run)(struct head *head, struct mount_guard *guard, void *context, struct errbuf *err);
+	void *context;
+	bool force, dry_run;
+};
+int mount_revise(struct mount *mount, const struct mount_revision *revision,
+		 struct mount_user **ret_users, size_t *ret_user_count, struct errbuf *err);
 
 /* Points came, went or were renamed: `.snapshots` must not show stale names. */
 void mount_points_changed(struct mount *mount);

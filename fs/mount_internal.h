@@ -10,6 +10,7 @@
  *   ops_*.c            the operations        acl.c             POSIX ACL arithmetic
  *   coherence.c        barrier, freeze       restore.c         restore: switch.c is its moment,
  *                                            tell_kernel.c the invalidation
+ *   revise.c           carry and restore of paths, beside programs at work
  *   users.c            who has files open     awake.c           quick turns with clients
  *   atime.c            access times
  *
@@ -120,12 +121,14 @@ struct view {
 	struct view *next;
 };
 
+enum { POINT_VIEWS = 1024 };
+
 struct points {
 	pthread_mutex_t lock;
-	struct view *views;
-	char **names; /* owned: look-ups below .snapshots that the kernel may have cached */
-	size_t name_count, name_capacity;
-	struct timespec changed;
+	struct view *views[POINT_VIEWS]; /* lock: by id of the point */
+	struct timespec changed;	 /* lock */
+	pthread_mutex_t changing;	 /* outside of lock, never taken by an operation */
+	uint64_t journal; /* changing: the last entry whose names the kernel was told to forget */
 };
 
 struct deferred_sync;
@@ -154,7 +157,6 @@ struct deferred {
 /* What waits while a restore is under way. */
 enum hold {
 	HOLD_NOTHING,
-	HOLD_OPENS,	 /* opens for writing, but not those that create */
 	HOLD_EVERYTHING, /* whatever would make a writer */
 };
 
@@ -390,7 +392,7 @@ void log_damage(struct mount *mount, uint64_t node, uint64_t offset, const struc
 
 /* ---- .snapshots (ops_points.c) ---- */
 
-void points_init(struct points *points);
+void points_init(struct points *points, struct repo *repo);
 void points_release(struct points *points);
 int view_open(struct mount *mount, uint64_t point, struct view **ret);
 void view_close(struct mount *mount, struct view *view);
@@ -461,7 +463,7 @@ struct open_request {
 	struct fuse_file_info info;
 };
 void open_now(struct mount *mount, const struct open_request *open); /* may park it again */
-enum parked { PARKED_STALE, PARKED_CREATES, PARKED_ALL };
+enum parked { PARKED_STALE, PARKED_ALL };
 void parked_release(struct mount *mount, enum parked which); /* executes those that wait */
 void handle_close(struct mount *mount, struct handle *handle);	     /* exclusive head lock */
 bool handle_is_current(const struct mount *mount, const struct handle *handle); /* head lock */

@@ -2,7 +2,7 @@
  * Open, create, release.
  *
  * While a restore is under way (mount->hold) nothing new may be opened for writing: such requests
- * are parked, and executed by the restoring thread when the kernel has been told what changed.
+ * are parked, and executed by the restoring thread (restore.c says when).
  */
 #include <assert.h>
 #include <errno.h>
@@ -43,15 +43,7 @@ static int park(struct mount *mount, const struct open_request *open)
 static bool is_released(const struct mount *mount, const struct open_request *open,
 			enum parked which)
 {
-	switch (which) {
-	case PARKED_STALE:
-		return !node_is_current(mount, open->node);
-	case PARKED_CREATES:
-		return open->creates;
-	case PARKED_ALL:
-		break;
-	}
-	return true;
+	return which == PARKED_ALL || !node_is_current(mount, open->node);
 }
 
 void parked_release(struct mount *mount, enum parked which)
@@ -171,11 +163,6 @@ static int open_inode(struct change *change, const struct open_request *open, st
 	return handle_open(change->mount, inode, node, opens_for_writing(&open->info), ret);
 }
 
-static bool is_held(const struct mount *mount, const struct open_request *open)
-{
-	return mount->hold == HOLD_EVERYTHING || (mount->hold == HOLD_OPENS && !open->creates);
-}
-
 /* Reading changes nothing, so a read-only mount allows it: no change_begin() here. */
 static int open_begin(struct mount *mount, const struct open_request *open, struct change *ret)
 {
@@ -183,7 +170,7 @@ static int open_begin(struct mount *mount, const struct open_request *open, stru
 
 	head_lock(mount->head);
 	int error = node_is_current(mount, open->node) ? 0 : -ESTALE;
-	if (!error && writes && is_held(mount, open)) {
+	if (!error && writes && mount->hold != HOLD_NOTHING) {
 		error = park(mount, open);
 		if (!error)
 			error = -EINPROGRESS;

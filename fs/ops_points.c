@@ -1,31 +1,32 @@
 /*
  * `.snapshots`: the points of the workspace as read-only directories.
  *
- * A view is a tree over a point's root, opened at the first use and kept until points change.
- * The kernel caches look-ups below `.snapshots` for ever; mount_points_changed() takes back each
- * name that was asked for.  The name is noted before the point is looked up, and taking back
- * waits in the kernel for look-ups under way, so no stale answer can slip between.
+ * A view is a tree over a point's root, opened at the first use and kept until the point is
+ * deleted.  The kernel caches look-ups below `.snapshots` for ever.  What came, went or was renamed
+ * is in the journal, in the same commit: mount_points_changed() reads on from where it was and
+ * takes back just those names, so that a freeze costs the same among ten points and ten thousand.
+ * Taking back waits in the kernel for look-ups under way, and comes after the commit: no stale
+ * answer can slip between.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/log.h"
 #include "fs/mount_internal.h"
+#include "snapshot/journal.h"
 
-enum { NAMES_MAX = 4096, FIRST_COOKIE = 16 };
+enum { FIRST_COOKIE = 16 };
 
-void points_init(struct points *points)
+/* Where the end of the journal is damaged no point comes or goes: all changes write there. */
+void points_init(struct points *points, struct repo *repo)
 {
 	pthread_mutex_init(&points->lock, NULL);
+	pthread_mutex_init(&points->changing, NULL);
 	points->changed = time_now();
-}
-
-static void names_free(char **names, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		free(names[i]);
-	free(names);
+	if (journal_last(repo, &points->journal))
+		points->journal = UINT64_MAX;
 }
 
 static void view_free(struct view *view)
@@ -36,24 +37,27 @@ static void view_free(struct view *view)
 
 void points_release(struct points *points)
 {
-	while (points->views) {
-		struct view *view = points->views;
-		points->views = view->next;
-		view_free(view);
+	for (size_t i = 0; i < POINT_VIEWS; i++) {
+		while (points->views[i]) {
+			struct view *view = points->views[i];
+			points->views[i] = view->next;
+			view_free(view);
+		}
 	}
-	names_free(points->names, points->name_count);
+	pthread_mutex_destroy(&points->changing);
 	pthread_mutex_destroy(&points->lock);
 }
 
 /* ---- views ---- */
 
-static struct view *view_find(const struct points *points, uint64_t point)
+/* The link that leads to the view, or where it belongs. */
+static struct view **view_link(struct points *points, uint64_t point)
 {
-	struct view *view = points->views;
+	struct view **link = &points->views[point % POINT_VIEWS];
 
-	while (view && view->point != point)
-		view = view->next;
-	return view;
+	while (*link && (*link)->point != point)
+		link = &(*link)->next;
+	return link;
 }
 
 /* Points of other workspaces have no place here. */
@@ -88,13 +92,12 @@ int view_open(struct mount *mount, uint64_t point, struct view **ret)
 	int error = 0;
 
 	pthread_mutex_lock(&points->lock);
-	view = view_find(points, point);
+	struct view **link = view_link(points, point);
+	view = *link;
 	if (!view) {
 		error = view_make(mount, point, &view);
-		if (!error) {
-			view->next = points->views;
-			points->views = view;
-		}
+		if (!error)
+			*link = view;
 	}
 	if (!error) {
 		view->users++;
@@ -113,70 +116,78 @@ void view_close(struct mount *mount, struct view *view)
 		view_free(view);
 }
 
-/* points.lock held: the next use opens them anew, or finds that the point is gone. */
-static void views_drop(struct points *points)
+/* The point is gone: the next use finds that out. */
+static void view_drop(struct points *points, uint64_t point)
 {
-	while (points->views) {
-		struct view *view = points->views;
-		points->views = view->next;
-		view->dropped = true;
-		if (!view->users)
-			view_free(view);
-	}
-}
-
-/* ---- names that the kernel may know ---- */
-
-/* False: it could not be noted, and must not be cached. */
-static bool note_name(struct points *points, const char *name)
-{
-	bool noted = false;
-
 	pthread_mutex_lock(&points->lock);
-	for (size_t i = 0; i < points->name_count && !noted; i++)
-		noted = strcmp(points->names[i], name) == 0;
-	if (!noted && points->name_count < NAMES_MAX) {
-		if (points->name_count == points->name_capacity) {
-			size_t capacity = points->name_capacity ? 2 * points->name_capacity : 16;
-			char **names = reallocarray(points->names, capacity, sizeof(*names));
-			if (names) {
-				points->names = names;
-				points->name_capacity = capacity;
-			}
-		}
-		if (points->name_count < points->name_capacity) {
-			char *copy = strdup(name);
-			if (copy)
-				points->names[points->name_count++] = copy;
-			noted = copy != NULL;
-		}
+	struct view **link = view_link(points, point), *view = *link;
+	bool unused = view && !view->users;
+	if (view) {
+		*link = view->next;
+		view->dropped = true;
 	}
 	pthread_mutex_unlock(&points->lock);
-	return noted;
+	if (unused)
+		view_free(view);
 }
 
+/* ---- what the kernel may know ---- */
+
+static void forget_name(struct mount *mount, const char *name)
+{
+	if (!mount_has_ended(mount)) /* -ENOENT: the kernel does not know it */
+		fuse_lowlevel_notify_inval_entry(mount->session, NODE_VIEW, name, strlen(name));
+}
+
+/* points.changing held. */
+static int forget_change(const struct journal_entry *entry, void *context)
+{
+	struct mount *mount = context;
+
+	mount->points.journal = entry->number;
+	if (entry->workspace != head_workspace(mount->head))
+		return 0;
+	switch (entry->action) {
+	case JOURNAL_FREEZE:
+	case JOURNAL_RECEIVE:
+		forget_name(mount, entry->point_name);
+		break;
+	case JOURNAL_DELETE:
+	case JOURNAL_PRUNE:
+		forget_name(mount, entry->point_name);
+		view_drop(&mount->points, entry->point);
+		break;
+	case JOURNAL_RENAME:
+		forget_name(mount, entry->point_name);
+		for (size_t i = 0; i < entry->detail_count; i++)
+			if (strcmp(entry->details[i].name, "old_name") == 0)
+				forget_name(mount, entry->details[i].value);
+		break;
+	default:
+		break;
+	}
+	return 0;
+}
+
+/* Takes back with a reader held, which is harmless: no look-up waits for its release. */
 void mount_points_changed(struct mount *mount)
 {
 	struct points *points = &mount->points;
 
 	pthread_mutex_lock(&points->lock);
-	char **names = points->names;
-	size_t count = points->name_count;
-	points->names = NULL;
-	points->name_count = points->name_capacity = 0;
 	points->changed = time_now();
-	views_drop(points);
 	pthread_mutex_unlock(&points->lock);
-	if (mount_has_ended(mount)) {
-		names_free(names, count);
-		return;
-	}
-	for (size_t i = 0; i < count; i++)
-		fuse_lowlevel_notify_inval_entry(mount->session, NODE_VIEW, names[i],
-						 strlen(names[i]));
+	pthread_mutex_lock(&points->changing);
+	int error = journal_read(mount->repo, points->journal, forget_change, mount);
+	if (error == -EBADMSG || error == -EUCLEAN) /* do not stumble over it each time */
+		(void)journal_last(mount->repo, &points->journal);
+	pthread_mutex_unlock(&points->changing);
+	if (error)
+		log_line(LOG_LEVEL_WARNING, "%s: .snapshots may show old names: %s",
+			 mount_point(mount), strerror(-error));
 	/* The listing and the times. -ENOENT: the kernel does not know it yet. */
-	fuse_lowlevel_notify_inval_inode(mount->session, NODE_VIEW, 0, 0);
-	names_free(names, count);
+	if (!mount_has_ended(mount))
+		fuse_lowlevel_notify_inval_inode(mount->session, NODE_VIEW, 0, 0);
 }
 
 /* ---- operations ---- */
@@ -279,50 +290,72 @@ void points_lookup(struct mount *mount, fuse_req_t request, const char *name)
 		return points_lookup_root(mount, request);
 	if (strcmp(name, "..") == 0)
 		return reply_root(mount, request);
-	bool noted = note_name(&mount->points, name);
 	int error = lookup_point(mount, name, &id);
 	if (!error)
 		error = view_root(mount, id, &entry);
 	if (error && error != -ENOENT)
 		return reply_error(mount, request, NODE_VIEW, error);
-	entry.entry_timeout = noted ? mount->remembered : 0; /* ino 0 where there is none */
+	entry.entry_timeout = mount->remembered; /* ino 0 where there is none */
 	fuse_reply_entry(request, &entry);
 }
 
-/* Oldest first; the cookie of a point is made of its id. */
+/* A listing that is being filled. */
+struct point_listing {
+	fuse_req_t request;
+	char *data;
+	size_t size, used;
+	off_t after; /* the cookie of what came last */
+	bool plus;
+};
+
+/* 1: it is full. */
+static int listing_put(struct point_listing *listing, const char *name, uint64_t ino,
+		       uint64_t cookie)
+{
+	struct fuse_entry_param entry = {.attr = {.st_mode = S_IFDIR, .st_ino = ino}};
+	char *at = listing->data + listing->used;
+	size_t left = listing->size - listing->used;
+
+	if (cookie <= (uint64_t)listing->after)
+		return 0;
+	size_t length = listing->plus ? fuse_add_direntry_plus(listing->request, at, left, name,
+							       &entry, (off_t)cookie)
+				      : fuse_add_direntry(listing->request, at, left, name,
+							  &entry.attr, (off_t)cookie);
+	if (length > left)
+		return 1;
+	listing->used += length;
+	return 0;
+}
+
+static int listing_point(uint64_t id, const char *name, size_t length, void *context)
+{
+	char text[256];
+
+	memcpy(text, name, length);
+	text[length] = '\0';
+	return listing_put(context, text, NODE_VIEW | id << NODE_INO_BITS | ROOT_INO,
+			   FIRST_COOKIE + id);
+}
+
+/* Oldest first; the cookie of a point is made of its id, so that each call goes on from there. */
 void points_readdir(struct mount *mount, fuse_req_t request, size_t size, off_t offset, bool plus)
 {
-	static const char *const dots[] = {".", ".."};
 	struct buffer *buffer = buffer_new(mount->buffers, size);
-	struct point *points = NULL;
-	size_t count = 0, used = 0;
+	uint64_t from = offset < FIRST_COOKIE ? 0 : (uint64_t)offset - FIRST_COOKIE + 1;
 
-	int error = buffer ? point_list(mount->repo, head_workspace(mount->head), &points, &count)
-			   : -ENOMEM;
-	for (size_t i = 0; !error && i < 2 + count; i++) {
-		const struct point *point = i < 2 ? NULL : &points[i - 2];
-		uint64_t cookie = point ? FIRST_COOKIE + point->id : i + 1;
-		const char *name = point ? point->name : dots[i];
-		char *at = (char *)buffer->data + used;
-		struct fuse_entry_param entry = {.attr.st_mode = S_IFDIR};
-		if (cookie <= (uint64_t)offset)
-			continue;
-		entry.attr.st_ino = point ? NODE_VIEW | point->id << NODE_INO_BITS | ROOT_INO
-				    : i	  ? ROOT_INO
-					  : NODE_VIEW;
-		size_t length = plus ? fuse_add_direntry_plus(request, at, size - used, name,
-							      &entry, (off_t)cookie)
-				     : fuse_add_direntry(request, at, size - used, name,
-							 &entry.attr, (off_t)cookie);
-		if (length > size - used)
-			break;
-		used += length;
-	}
-	if (error)
-		reply_error(mount, request, NODE_VIEW, error);
+	if (!buffer)
+		return reply_error(mount, request, NODE_VIEW, -ENOMEM);
+	struct point_listing listing = {request, (char *)buffer->data, size, 0, offset, plus};
+	int result = listing_put(&listing, ".", NODE_VIEW, 1);
+	if (!result)
+		result = listing_put(&listing, "..", ROOT_INO, 2);
+	if (!result)
+		result = point_names(mount->repo, head_workspace(mount->head), from, listing_point,
+				     &listing);
+	if (result < 0)
+		reply_error(mount, request, NODE_VIEW, result);
 	else
-		fuse_reply_buf(request, (const char *)buffer->data, used);
-	points_free(points, count);
-	if (buffer)
-		buffer_unref(mount->buffers, buffer);
+		fuse_reply_buf(request, listing.data, listing.used);
+	buffer_unref(mount->buffers, buffer);
 }

@@ -12,20 +12,24 @@
  *   5. answer held opens whose node number has died: one that truncates keeps the kernel from
  *      writing the file's pages back, which the next step would wait for.  Then drain: the
  *      kernel's own late updates of times are ignored
- *   6. drop pages and attributes (tell_kernel.c)
- *   7. let CREATEs go: each holds its directory's lock, which the next step needs
- *   8. drop names
- *   9. let the other opens go
- *  10. tell of directories that are gone or have moved
+ *   6. drop pages and attributes (tell_kernel.c): needs locks of no file and of no directory
+ *   7. let all go that were held
+ *   8. drop names, tell of directories that are gone or have moved
+ *
+ * Nothing is held in step 8, as it takes locks of directories and of what has the names now: a
+ * CREATE that waits for us has its directory's, an OPEN that truncates its file's, and who would
+ * remove that file has the directory's, too, and waits for the OPEN.
  *
  * Nothing of the abandoned state can leak in: dirty pages of forced writers and pages read before
- * belong to node numbers that answer ESTALE; a file opened for writing after 9 is reached by
- * names that were looked up in the restored tree.
+ * belong to node numbers that answer ESTALE.  A file whose node number lives on is the same at both
+ * states, and so are its names.
  *
- * Between 4 and 8 the kernel may take a name for another inode than it now stands for.  Most
- * requests do no harm then: what they make or remove is the same for both.  But rename(2), and
- * rmdir(2), change the kernel's idea of an inode: they answer ESTALE for names that the restore
- * changed (restore_check_name()), upon which the kernel looks again.
+ * Between 4 and the end of 8 the kernel may take a name for another inode than it now stands for.
+ * Most requests do no harm then: what they make or remove is the same for both.  Who opens a file
+ * in that time that is the same, but by the old path of its directory, gets the file, as if he had
+ * had the directory open.  But rename(2), and rmdir(2), change the kernel's idea of an inode: they
+ * answer ESTALE for names that the restore changed (restore_check_name()), upon which the kernel
+ * looks again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -46,28 +50,26 @@ static void set_hold(struct mount *mount, enum hold hold)
 	head_unlock(mount->head);
 }
 
-/* Steps 5 to 10; `list` NULL: nothing changed, just let everybody go on. */
-static void settle_kernel(struct mount *mount, struct change_list *list)
+/* Steps 5 to 8; `list` NULL: nothing changed, just let everybody go on. */
+void settle_kernel(struct mount *mount, struct change_list *list)
 {
 	if (list) {
 		parked_release(mount, PARKED_STALE);
-		atomic_store(&mount->draining, true);
-		kernel_sync(mount);
+		/* Who goes on writing sends times that are right. */
+		atomic_store(&mount->draining, !list->partial);
+		if (!list->partial)
+			kernel_sync(mount);
 		tell_nodes(mount, list);
 		atomic_store(&mount->draining, false);
 	}
-	set_hold(mount, HOLD_OPENS);
-	parked_release(mount, PARKED_CREATES);
-	if (list)
-		tell_names(mount, list);
 	set_hold(mount, HOLD_NOTHING);
 	parked_release(mount, PARKED_ALL);
 	if (list)
-		tell_directories(mount, list);
+		tell_names(mount, list);
 }
 
 /* Memory ran out, or the old state is damaged: what the kernel has cached cannot be trusted. */
-static int give_up_mount(struct mount *mount, int error, struct errbuf *err)
+int give_up_mount(struct mount *mount, int error, struct errbuf *err)
 {
 	log_line(LOG_LEVEL_ERROR,
 		 "%s: restored, but the caches could not be brought up to date: %s; unmounting",
@@ -198,14 +200,14 @@ static int clear_the_way(struct mount *mount, struct change_list *list, bool for
 }
 
 /* The names are told: no request meets the kernel's old idea of one any more. */
-static void forget_changes(struct mount *mount)
+void forget_changes(struct mount *mount)
 {
 	head_lock(mount->head);
 	mount->changes = NULL;
 	head_unlock(mount->head);
 }
 
-/* Steps 4 to 9. */
+/* Steps 4 to 8. */
 static int switch_over(struct mount *mount, const struct point *target, const char *by,
 		       struct change_list *list, struct restore_result *ret, struct errbuf *err)
 {
@@ -218,7 +220,7 @@ static int switch_over(struct mount *mount, const struct point *target, const ch
 	return error;
 }
 
-/* Steps 4 to 9, and what follows. */
+/* Steps 4 to 8, and what follows. */
 static int restore(struct mount *mount, const struct point *target, const char *by,
 		   struct change_list *list, struct mount_restore_result *ret, struct errbuf *err)
 {
@@ -248,7 +250,11 @@ int mount_restore(struct mount *mount, const struct point *target, const char *b
 	*ret_user_count = 0;
 	pthread_mutex_lock(&mount->restore_lock);
 	pthread_mutex_lock(&mount->still_lock);
-	int error = clear_the_way(mount, &list, force, ret_users, ret_user_count, err);
+	int error = atomic_load(&mount->cut) ? err_set(err, -ENOTCONN, "%s is being unmounted",
+						       mount->mountpoint)
+					     : 0;
+	if (!error)
+		error = clear_the_way(mount, &list, force, ret_users, ret_user_count, err);
 	if (error)
 		mount_move_on(mount);
 	else

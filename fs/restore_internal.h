@@ -28,18 +28,21 @@ struct change_list {
 	size_t moved_count, moved_capacity;
 	struct tree *old_tree, *new_tree; /* owned, immutable; NULL before the switch */
 	int error;			  /* the list is not complete */
+	bool partial; /* set before: not a restore of everything; writers of other files go on */
 };
 void change_list_release(struct change_list *list);
 
 /* Makes the kernel send what is dirty: starts pages, waits for times. */
 void kernel_sync(struct mount *mount);
 
+/* Steps of a restore (restore.c) that a revision takes too (revise.c). */
+void settle_kernel(struct mount *mount, struct change_list *list);
+void forget_changes(struct mount *mount);
+int give_up_mount(struct mount *mount, int error, struct errbuf *err);
+
 /* Attributes and pages: step 6 of a restore.  No lock held. */
 void tell_nodes(struct mount *mount, struct change_list *list);
-/* Names: step 8. */
+/* Names, and directories that are gone or have moved: step 8.  Nothing may be held. */
 void tell_names(struct mount *mount, const struct change_list *list);
-/* Directories that are gone or have moved: step 10.  No open may be held: for a removal the kernel
- * takes the lock of whatever has the name now, and an open that truncates holds its file's. */
-void tell_directories(struct mount *mount, const struct change_list *list);
 
 #endif

@@ -20,6 +20,7 @@ enum argument_type {
 	ARGUMENT_TEXT,
 	ARGUMENT_FLAG,
 	ARGUMENT_NUMBER,
+	ARGUMENT_LIMIT, /* a number, or -1: no limit */
 	ARGUMENT_TEXTS, /* array of strings */
 	ARGUMENT_PAIRS, /* object of strings */
 	ARGUMENT_OBJECT,
@@ -83,14 +84,26 @@ static const struct operation operations[] = {
 	 service_restore,
 	 "restore the workspace",
 	 OPERATION_WRITES,
-	 {WORKSPACE, REQUIRED("point", TEXT), OPTIONAL("force", FLAG), OPTIONAL("dry_run", FLAG),
-	  OPTIONAL("by", TEXT)}},
+	 {WORKSPACE, REQUIRED("point", TEXT), OPTIONAL("paths", TEXTS), OPTIONAL("force", FLAG),
+	  OPTIONAL("dry_run", FLAG), BY}},
+	{"carry",
+	 service_carry,
+	 "carry the work over",
+	 OPERATION_WRITES,
+	 {WORKSPACE, REQUIRED("from", TEXT), OPTIONAL("paths", TEXTS),
+	  OPTIONAL("on_conflict", TEXT), OPTIONAL("force", FLAG), OPTIONAL("dry_run", FLAG), BY}},
 	{"log",
 	 service_log,
 	 "list the points",
 	 0,
-	 {WORKSPACE, OPTIONAL("tag", TEXT), OPTIONAL("verdict", TEXT)}},
-	{"show", service_show, "show the point", 0, {WORKSPACE, REQUIRED("point", TEXT)}},
+	 {WORKSPACE, OPTIONAL("tag", TEXT), OPTIONAL("verdict", TEXT), OPTIONAL("since", TEXT),
+	  OPTIONAL("until", TEXT), OPTIONAL("last", NUMBER), OPTIONAL("all_workspaces", FLAG),
+	  OPTIONAL("brief", FLAG)}},
+	{"show",
+	 service_show,
+	 "show the point",
+	 0,
+	 {WORKSPACE, REQUIRED("point", TEXT), OPTIONAL("sizes", FLAG)}},
 	{"diff",
 	 service_diff,
 	 "compare",
@@ -106,6 +119,11 @@ static const struct operation operations[] = {
 	 "read the file",
 	 OPERATION_PROCESS,
 	 {WORKSPACE, REQUIRED("point", TEXT), REQUIRED("path", TEXT), REQUIRED("fd", NUMBER)}},
+	{"find",
+	 service_find,
+	 "find the path",
+	 0,
+	 {WORKSPACE, REQUIRED("path", TEXT), OPTIONAL("all_workspaces", FLAG)}},
 	{"clone",
 	 service_clone,
 	 "clone the point",
@@ -169,6 +187,33 @@ static const struct operation operations[] = {
 	 "verify the journal",
 	 0,
 	 {OPTIONAL("expect", TEXT)}},
+	{"prune",
+	 service_prune,
+	 "prune the points",
+	 OPERATION_WRITES,
+	 {WORKSPACE, OPTIONAL("all_workspaces", FLAG), OPTIONAL("keep_last", LIMIT),
+	  OPTIONAL("keep_hourly", LIMIT), OPTIONAL("keep_daily", LIMIT),
+	  OPTIONAL("keep_weekly", LIMIT), OPTIONAL("keep_monthly", LIMIT),
+	  OPTIONAL("keep_yearly", LIMIT), OPTIONAL("keep_within", TEXT),
+	  OPTIONAL("keep_tags", TEXTS), OPTIONAL("filter_tags", TEXTS), OPTIONAL("dry_run", FLAG),
+	  OPTIONAL("no_gc", FLAG), BY}},
+	{"usage", service_usage, "measure the points", 0, {WORKSPACE}},
+	{"digest",
+	 service_digest,
+	 "compute the digest",
+	 0,
+	 {WORKSPACE, REQUIRED("point", TEXT), BY}},
+	{"digest_check",
+	 service_digest_check,
+	 "check the digest",
+	 0,
+	 {WORKSPACE, REQUIRED("point", TEXT), OPTIONAL("expect", TEXT)}},
+	{"extract",
+	 service_extract,
+	 "extract the files",
+	 OPERATION_PROCESS,
+	 {WORKSPACE, REQUIRED("point", TEXT), OPTIONAL("paths", TEXTS),
+	  REQUIRED("destination", TEXT), OPTIONAL("overwrite", FLAG)}},
 	{"gc", service_gc, "collect garbage", OPERATION_WRITES, {OPTIONAL("dry_run", FLAG)}},
 	{"check", service_check, "check the store", 0, {OPTIONAL("read_data", FLAG)}},
 };
@@ -189,7 +234,7 @@ int service_open(const char *store, bool read_only, struct service **ret, struct
 		return error;
 	}
 	service->read_only = read_only;
-	service->reclaimable_commit = UINT64_MAX;
+	service->reclaimable_commit = service->space_commit = UINT64_MAX;
 	pthread_mutex_init(&service->collect_lock, NULL);
 	pthread_mutex_init(&service->lock, NULL);
 	*ret = service;
@@ -266,6 +311,10 @@ static const char *argument_complaint(enum argument_type type, const json_t *val
 		return json_is_integer(value) && json_integer_value(value) >= 0
 			       ? NULL
 			       : "must be a whole number, not negative";
+	case ARGUMENT_LIMIT:
+		return json_is_integer(value) && json_integer_value(value) >= -1
+			       ? NULL
+			       : "must be a whole number, or -1: no limit";
 	case ARGUMENT_TEXTS:
 		if (!json_is_array(value))
 			return "must be an array of strings";
@@ -379,6 +428,40 @@ int request_texts(const struct request *request, const char *name, const char **
 	return 0;
 }
 
+void free_paths(char **paths, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(paths[i]);
+	free(paths);
+}
+
+int request_paths(const struct request *request, const char *name, char ***ret,
+		  size_t *ret_count)
+{
+	const json_t *array = request_value(request, name);
+	size_t count = json_array_size(array);
+	char **paths = count ? calloc(count, sizeof(*paths)) : NULL;
+
+	if (count && !paths)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		paths[i] = service_decode_text(json_string_value(json_array_get(array, i)));
+		if (!paths[i]) {
+			free_paths(paths, i);
+			return -ENOMEM;
+		}
+	}
+	*ret = paths;
+	*ret_count = count;
+	return 0;
+}
+
+/* What a rehearsal (cairn try) works in comes and goes: it never makes another choice. */
+static bool is_rehearsal(const char *workspace)
+{
+	return strncmp(workspace, "try-", 4) == 0;
+}
+
 /* The only workspace, or `main`. */
 static int default_workspace(struct request *request, char **ret)
 {
@@ -386,10 +469,18 @@ static int default_workspace(struct request *request, char **ret)
 	int error = names_load(request->service->repo, &names);
 	if (error)
 		return error;
-	const char *name = names.count == 1 ? names.workspaces[0].name : NULL;
-	for (size_t i = 0; !name && i < names.count; i++)
+	const char *name = NULL, *found = NULL;
+	size_t lasting = 0;
+	for (size_t i = 0; !name && i < names.count; i++) {
 		if (strcmp(names.workspaces[i].name, "main") == 0)
 			name = names.workspaces[i].name;
+		else if (!is_rehearsal(names.workspaces[i].name) && ++lasting)
+			found = names.workspaces[i].name;
+	}
+	if (!name && lasting == 1)
+		name = found;
+	else if (!name && names.count == 1)
+		name = names.workspaces[0].name;
 	if (name) {
 		char *copy = strdup(name);
 		if (copy)
@@ -507,12 +598,12 @@ json_t *service_execute(struct service *service, const json_t *arguments, const 
 	if (error)
 		return service_error(error, request.err.text);
 
-	char by[256];
+	char user[256];
+	asker_name(asker->uid, user, sizeof(user));
+	request.user = user;
 	request.by = request_text(&request, "by");
-	if (!request.by) {
-		asker_name(asker->uid, by, sizeof(by));
-		request.by = by;
-	}
+	if (!request.by)
+		request.by = user;
 	return run_operation(operation, &request);
 }
 

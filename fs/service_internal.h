@@ -10,6 +10,7 @@
 #include "fs/mount.h"
 #include "fs/service.h"
 #include "index/reader.h"
+#include "index/sweep.h"
 #include "snapshot/point.h"
 #include "snapshot/repo.h"
 #include "snapshot/workspace.h"
@@ -18,6 +19,13 @@ struct mounts;
 
 /* The detail of the error of a daemon that takes no more requests (-ESHUTDOWN). */
 #define SERVICE_ENDING "Its last mount is gone, and it writes what is left."
+
+/* What points and heads hold together (snapshot/usage.h). */
+struct store_space {
+	bool known;
+	uint64_t exclusive_bytes; /* sum of what each point holds alone */
+	uint64_t shared_bytes;
+};
 
 struct service {
 	struct repo *repo;	  /* owned, fixed after open */
@@ -30,6 +38,8 @@ struct service {
 	bool gc_running;	      /* lock: one gc at a time */
 	uint64_t reclaimable;	      /* lock: found by the last marking … */
 	uint64_t reclaimable_commit;  /* lock: … at this commit; UINT64_MAX: unknown */
+	struct store_space space;     /* lock: the same of status' figures of points */
+	uint64_t space_commit;	      /* lock */
 };
 
 /* Who asks, and how to talk to him meanwhile.  `progress` and `gone` may be NULL. */
@@ -48,6 +58,7 @@ struct request {
 	const json_t *arguments; /* names and types were checked against the operation's table */
 	const struct asker *asker;
 	const char *by;	   /* the argument, or the asker's name */
+	const char *user;  /* the asker's name, whatever the argument says */
 	struct errbuf err; /* for the error's message */
 	json_t *detail;	   /* owned; for the error, NULL: none */
 };
@@ -70,9 +81,26 @@ int request_texts(const struct request *request, const char *name, const char **
 /* The workspace that is meant: as named, or by `spec` (may be NULL), or the default. malloc'ed. */
 int request_workspace(struct request *request, const char *spec, char **ret);
 int request_point(struct request *request, const char *name, struct point *ret);
+/* "@head" or "WORKSPACE@head"? (service_state.c) */
+bool spec_is_head(const char *spec);
+/* request_workspace() for a spec that may be one of these.  malloc'ed. */
+int request_spec_workspace(struct request *request, const char *spec, char **ret);
 /* A time to come; 0 where absent. */
 int request_until(struct request *request, const char *name, int64_t *ret);
 int request_verdict(struct request *request, enum verdict *ret); /* "verdict", must be there */
+
+/* Paths, decoded: free with free_paths().  NULL, 0 where absent or empty. */
+int request_paths(const struct request *request, const char *name, char ***ret,
+		  size_t *ret_count);
+void free_paths(char **paths, size_t count);
+
+/* ---- changing a workspace from below (service_restore.c) ---- */
+
+json_t *summary_json(const struct diff_summary *summary);
+int users_json(const struct mount_user *users, size_t count, json_t **ret);
+int revise_workspace(struct request *request, const char *workspace,
+		     const struct mount_revision *revision, json_t **ret_blockers);
+int safety_json(struct repo *repo, const struct point *safety, bool dry_run, json_t **ret);
 
 /* ---- handlers ---- */
 
@@ -84,11 +112,13 @@ int request_verdict(struct request *request, enum verdict *ret); /* "verdict", m
 	X(status)                                                                                  \
 	X(freeze)                                                                                  \
 	X(restore)                                                                                 \
+	X(carry)                                                                                   \
 	X(log)                                                                                     \
 	X(show)                                                                                    \
 	X(diff)                                                                                    \
 	X(ls)                                                                                      \
 	X(cat)                                                                                     \
+	X(find)                                                                                    \
 	X(clone)                                                                                   \
 	X(workspace_list)                                                                          \
 	X(workspace_create)                                                                        \
@@ -102,12 +132,30 @@ int request_verdict(struct request *request, enum verdict *ret); /* "verdict", m
 	X(tag)                                                                                     \
 	X(journal)                                                                                 \
 	X(journal_verify)                                                                          \
+	X(prune)                                                                                   \
+	X(usage)                                                                                   \
+	X(digest)                                                                                  \
+	X(digest_check)                                                                            \
+	X(extract)                                                                                 \
 	X(gc)                                                                                      \
 	X(check)
 
 #define SERVICE_DECLARE(name) int service_##name(struct request *request, json_t **ret);
 SERVICE_HANDLERS(SERVICE_DECLARE)
 #undef SERVICE_DECLARE
+
+/* ---- space (service_store.c, service_space.c) ---- */
+
+/* For collections and the like, whose context is the request. */
+int request_progress(const char *phase, uint64_t done, uint64_t total, void *context);
+int request_stop_if_gone(const char *phase, uint64_t done, uint64_t total, void *context);
+
+/* Collects, after the collection that may be running now. */
+int service_collect(struct request *request, bool dry_run, struct sweep_result *ret);
+
+/* Adds exclusive_bytes and shared_bytes; null where the store is damaged. */
+int point_space_json(struct request *request, const struct point *point, json_t *object);
+int store_space_measure(struct request *request, struct store_space *ret);
 
 /* ---- states: what a spec stands for, as immutable trees (service_state.c) ---- */
 
@@ -159,6 +207,7 @@ void mounts_reap(struct mounts *mounts);	   /* frees those that have ended */
 bool mounts_are_empty(struct mounts *mounts);
 /* True where there is none (left) and none on its way; from then on none is accepted. */
 bool mounts_close(struct mounts *mounts);
+void mounts_refuse(struct mounts *mounts); /* from now on none is accepted, whatever there is */
 /* Unmounts all of them, lazily where they are busy. 0 if none is left. */
 int mounts_stop_all(struct mounts *mounts);
 

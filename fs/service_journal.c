@@ -78,6 +78,21 @@ static void selection_release(struct selection *selection)
 	json_decref(selection->entries);
 }
 
+/* Entries whose point is one of the workspace: a clone or a restore may name one of another. */
+static bool names_its_own(const struct journal_entry *entry)
+{
+	switch (entry->action) {
+	case JOURNAL_FREEZE:
+	case JOURNAL_RECEIVE:
+	case JOURNAL_RENAME:
+	case JOURNAL_DELETE:
+	case JOURNAL_PRUNE:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Ids of what is gone, by the names that it had. */
 static int visit_names(const struct journal_entry *entry, void *context)
 {
@@ -87,7 +102,7 @@ static int visit_names(const struct journal_entry *entry, void *context)
 		return 0;
 	if (!selection->point_name)
 		added = idset_add(&selection->workspaces, entry->workspace);
-	else if (entry->point && strcmp(entry->point_name, selection->point_name) == 0)
+	else if (names_its_own(entry) && strcmp(entry->point_name, selection->point_name) == 0)
 		added = idset_add(&selection->points, entry->point);
 	return added < 0 ? added : 0;
 }

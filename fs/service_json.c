@@ -420,9 +420,11 @@ int workspace_json(struct repo *repo, const struct workspace *workspace, json_t 
 	if (error)
 		return error;
 	json_t *json = json_pack(
-		"{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", json_text(workspace->name),
+		"{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", json_text(workspace->name),
 		"id", json_number(workspace->id), "created", json_time(workspace->created_ns),
-		"base", base, "files", json_integer(counters->files), "directories",
+		"base", base, "base_id",
+		workspace->base ? json_number(workspace->base) : json_null(), "files",
+		json_integer(counters->files), "directories",
 		json_integer(counters->directories), "bytes", json_integer(counters->bytes),
 		"changed_bytes", json_integer(counters->changed_bytes));
 	return json_result(json, ret);
@@ -457,6 +459,8 @@ enum service_code service_code_of(int error)
 	case ENOSPC:
 	case EDQUOT:
 		return SERVICE_NO_SPACE;
+	case ECANCELED: /* a carry stopped */
+		return SERVICE_CONFLICT;
 	case EBADMSG:
 	case EUCLEAN:
 		return SERVICE_DAMAGED;

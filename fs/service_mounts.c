@@ -271,6 +271,13 @@ bool mounts_close(struct mounts *mounts)
 	return empty;
 }
 
+void mounts_refuse(struct mounts *mounts)
+{
+	pthread_mutex_lock(&mounts->lock);
+	mounts->closed = true;
+	pthread_mutex_unlock(&mounts->lock);
+}
+
 /* Lock held.  The next one to stop; waits where others stop or start some. NULL: no more. */
 static struct mount_slot *next_to_stop(struct mounts *mounts)
 {

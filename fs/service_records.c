@@ -96,7 +96,7 @@ int service_verdict(struct request *request, json_t **ret)
 		error = request_point(request, "point", &point);
 	if (!error)
 		error = point_set_verdict(repo, point.id, verdict, reason ? reason : "",
-					  request->by, &request->err);
+					  request->by, request->user, &request->err);
 	if (!error)
 		error = point_json_by_id(repo, point.id, ret);
 	point_release(&point);

@@ -14,8 +14,7 @@
 /* A commit may slip between two look-ups; so many in a row mean that something is wrong. */
 enum { STATES_TRIES = 1000 };
 
-/* "@head" or "WORKSPACE@head" */
-static bool spec_is_head(const char *spec)
+bool spec_is_head(const char *spec)
 {
 	const char *at = strchr(spec, '@');
 	return at && strcmp(at, "@head") == 0;
@@ -43,20 +42,24 @@ static int workspace_missing(struct request *request, const char *name)
 		       store_directory(repo_store(request->service->repo)));
 }
 
+int request_spec_workspace(struct request *request, const char *spec, char **ret)
+{
+	if (!spec_is_head(spec) || spec[0] == '@')
+		return request_workspace(request, spec, ret);
+	/* In "main@head" the text before the '@' counts, whatever the request's workspace is. */
+	char *workspace = strndup(spec, (size_t)(strchr(spec, '@') - spec));
+	if (!workspace)
+		return -ENOMEM;
+	*ret = workspace;
+	return 0;
+}
+
 static int state_resolve(struct request *request, const char *spec, struct state *ret)
 {
-	struct state state = {0};
-	int error = request_workspace(request, spec, &state.workspace);
+	struct state state = {.is_head = spec_is_head(spec)};
+	int error = request_spec_workspace(request, spec, &state.workspace);
 	if (error)
 		return error;
-	state.is_head = spec_is_head(spec);
-	/* In "main@head" the text before the '@' counts, whatever the request's workspace is. */
-	if (state.is_head && spec[0] != '@') {
-		free(state.workspace);
-		state.workspace = strndup(spec, (size_t)(strchr(spec, '@') - spec));
-		if (!state.workspace)
-			return -ENOMEM;
-	}
 	if (state.is_head)
 		error = settle_head(request, state.workspace);
 	else

@@ -14,7 +14,7 @@ enum {
 
 /* ---- collection and its progress ---- */
 
-static int report_progress(const char *phase, uint64_t done, uint64_t total, void *context)
+int request_progress(const char *phase, uint64_t done, uint64_t total, void *context)
 {
 	const struct asker *asker = ((struct request *)context)->asker;
 	if (asker->progress)
@@ -22,7 +22,7 @@ static int report_progress(const char *phase, uint64_t done, uint64_t total, voi
 	return asker->gone && asker->gone(asker->context) ? -EINTR : 0;
 }
 
-static int stop_if_gone(const char *phase, uint64_t done, uint64_t total, void *context)
+int request_stop_if_gone(const char *phase, uint64_t done, uint64_t total, void *context)
 {
 	const struct asker *asker = ((struct request *)context)->asker;
 	(void)phase;
@@ -42,6 +42,17 @@ static void remember_reclaimable(struct service *service, uint64_t bytes)
 	pthread_mutex_unlock(&service->lock);
 }
 
+static void remember_space(struct service *service, const struct store_space *space)
+{
+	struct store_statistics statistics;
+	if (store_statistics(repo_store(service->repo), &statistics))
+		return;
+	pthread_mutex_lock(&service->lock);
+	service->space = *space;
+	service->space_commit = statistics.commits;
+	pthread_mutex_unlock(&service->lock);
+}
+
 /* A second gc is refused; the dry run of a status is waited for. */
 static int collect(struct request *request, bool dry_run, struct sweep_result *ret)
 {
@@ -54,11 +65,22 @@ static int collect(struct request *request, bool dry_run, struct sweep_result *r
 	if (running)
 		return err_set(&request->err, -EBUSY, "a collection is running already");
 	pthread_mutex_lock(&service->collect_lock);
-	int error = repo_collect(service->repo, dry_run, report_progress, request, ret);
+	int error = repo_collect(service->repo, dry_run, request_progress, request, ret);
 	pthread_mutex_unlock(&service->collect_lock);
 	pthread_mutex_lock(&service->lock);
 	service->gc_running = false;
 	pthread_mutex_unlock(&service->lock);
+	return error;
+}
+
+int service_collect(struct request *request, bool dry_run, struct sweep_result *ret)
+{
+	struct service *service = request->service;
+	pthread_mutex_lock(&service->collect_lock);
+	int error = repo_collect(service->repo, dry_run, request_progress, request, ret);
+	pthread_mutex_unlock(&service->collect_lock);
+	if (!error)
+		remember_reclaimable(service, dry_run ? ret->stored_bytes : 0);
 	return error;
 }
 
@@ -127,7 +149,7 @@ static void check_report(const char *finding, void *context)
 
 static int check_progress(const char *phase, uint64_t done, uint64_t total, void *context)
 {
-	return report_progress(phase, done, total, ((struct check_context *)context)->request);
+	return request_progress(phase, done, total, ((struct check_context *)context)->request);
 }
 
 int service_check(struct request *request, json_t **ret)
@@ -183,18 +205,19 @@ int service_sync(struct request *request, json_t **ret)
 /* What the lists of a status are made from. */
 struct overview {
 	struct names names;
-	struct point *points; /* owned, of all workspaces */
-	size_t point_count;
+	struct point_totals *totals; /* owned */
+	size_t total_count;
 	struct mount_slot **slots; /* taken */
 	size_t slot_count;
 	uint64_t logical_bytes;
 	uint64_t reclaimable_bytes;
+	struct store_space space;
 };
 
 static void overview_release(struct service *service, struct overview *overview)
 {
 	mounts_put_all(service, overview->slots, overview->slot_count);
-	points_free(overview->points, overview->point_count);
+	free(overview->totals);
 	names_release(&overview->names);
 }
 
@@ -202,7 +225,7 @@ static int overview_load(struct service *service, struct overview *overview)
 {
 	int error = names_load(service->repo, &overview->names);
 	if (!error)
-		error = point_list(service->repo, 0, &overview->points, &overview->point_count);
+		error = point_totals(service->repo, &overview->totals, &overview->total_count);
 	if (!error)
 		error = mounts_take_all(service, false, &overview->slots, &overview->slot_count);
 	return error;
@@ -238,9 +261,9 @@ static int workspace_status(struct service *service, struct overview *overview,
 		live_counters(mount, &workspace->counters);
 	if (workspace->counters.bytes > 0)
 		overview->logical_bytes += (uint64_t)workspace->counters.bytes;
-	for (size_t i = 0; i < overview->point_count; i++)
-		if (overview->points[i].workspace == workspace->id)
-			points++;
+	for (size_t i = 0; i < overview->total_count; i++)
+		if (overview->totals[i].workspace == workspace->id)
+			points = overview->totals[i].points;
 	int error = workspace_json(service->repo, workspace, &json);
 	if (error)
 		return error;
@@ -293,28 +316,35 @@ static int mounts_status(const struct overview *overview, json_t **ret)
 	return json_result(array, ret);
 }
 
-/* Marks at most once a commit; where that is too much, or impossible, the last figure will do. */
-static uint64_t reclaimable_bytes(struct request *request)
+/* Marks at most once a commit; where that is too much, or impossible, the last figures will do. */
+static void measure_space(struct request *request, struct overview *overview)
 {
 	struct service *service = request->service;
 	struct store_statistics statistics;
 	struct sweep_result result = {0};
+	struct store_space space = {0};
 
 	int error = store_statistics(repo_store(service->repo), &statistics);
 	pthread_mutex_lock(&service->lock);
-	uint64_t bytes = service->reclaimable;
-	bool known = error || service->reclaimable_commit == statistics.commits;
+	overview->reclaimable_bytes = service->reclaimable;
+	overview->space = service->space;
+	bool known = service->reclaimable_commit == statistics.commits;
+	bool space_known = service->space_commit == statistics.commits;
 	pthread_mutex_unlock(&service->lock);
-	if (known || statistics.nodes >= MARK_NODES_MAX)
-		return bytes;
-	if (pthread_mutex_trylock(&service->collect_lock))
-		return bytes;
-	error = repo_collect(service->repo, true, stop_if_gone, request, &result);
+	if (error || statistics.nodes >= MARK_NODES_MAX)
+		return;
+	if (!space_known && !store_space_measure(request, &space)) {
+		overview->space = space;
+		remember_space(service, &space);
+	}
+	if (known || pthread_mutex_trylock(&service->collect_lock))
+		return;
+	error = repo_collect(service->repo, true, request_stop_if_gone, request, &result);
 	pthread_mutex_unlock(&service->collect_lock);
 	if (error)
-		return bytes;
+		return;
 	remember_reclaimable(service, result.stored_bytes);
-	return result.stored_bytes;
+	overview->reclaimable_bytes = result.stored_bytes;
 }
 
 static json_t *health_json(struct service *service)
@@ -345,7 +375,8 @@ static json_t *space_json(const struct overview *overview,
 			  const struct store_statistics *statistics)
 {
 	uint64_t logical_bytes = overview->logical_bytes;
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "logical_bytes",
+	const struct store_space *space = &overview->space;
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "logical_bytes",
 			 json_number(logical_bytes), "unique_bytes",
 			 json_number(statistics->raw_bytes), "stored_bytes",
 			 json_number(statistics->stored_bytes), "index_bytes",
@@ -353,6 +384,10 @@ static json_t *space_json(const struct overview *overview,
 			 json_number(statistics->pack_bytes), "dedup_ratio",
 			 ratio_json(logical_bytes, statistics->raw_bytes), "compression_ratio",
 			 ratio_json(statistics->raw_bytes, statistics->stored_bytes),
+			 "exclusive_bytes",
+			 space->known ? json_number(space->exclusive_bytes) : json_null(),
+			 "shared_bytes",
+			 space->known ? json_number(space->shared_bytes) : json_null(),
 			 "reclaimable_bytes", json_number(overview->reclaimable_bytes),
 			 "free_bytes", json_number(statistics->free_bytes));
 }
@@ -387,8 +422,8 @@ static int status_json(struct request *request, struct overview *overview, json_
 		json_decref(workspaces);
 		return error;
 	}
-	for (size_t i = 0; i < overview->point_count; i++)
-		overview->logical_bytes += overview->points[i].bytes;
+	for (size_t i = 0; i < overview->total_count; i++)
+		overview->logical_bytes += overview->totals[i].bytes;
 	json_t *json = identity_json(service, workspaces, mounts);
 	json_t *space = space_json(overview, &statistics);
 	if (!json || !space || json_object_update(json, space) ||
@@ -405,7 +440,8 @@ static int status_json(struct request *request, struct overview *overview, json_
 int service_status(struct request *request, json_t **ret)
 {
 	/* First, as it may take a while: nothing else is held meanwhile. */
-	struct overview overview = {.reclaimable_bytes = reclaimable_bytes(request)};
+	struct overview overview = {0};
+	measure_space(request, &overview);
 	int error = overview_load(request->service, &overview);
 	if (!error)
 		error = status_json(request, &overview, ret);
@@ -430,36 +466,82 @@ static int workspace_json_by_name(struct request *request, const char *name, jso
 	return error;
 }
 
+static int clone_head(struct request *request, const char *workspace, const char *name)
+{
+	struct service *service = request->service;
+	struct mount_slot *slot = mounts_take(service, workspace);
+	if (slot) {
+		int error = mount_clone(slot_mount(slot), name, request->by, &request->err);
+		mounts_put(service, slot);
+		return error;
+	}
+	struct head *head;
+	int error = repo_head(service->repo, workspace, &head, &request->err);
+	if (error)
+		return error;
+	error = workspace_clone_head(head, name, request->by, &request->err);
+	head_put(head);
+	return error;
+}
+
 int service_clone(struct request *request, json_t **ret)
 {
-	const char *name = request_text(request, "name");
+	const char *spec = request_text(request, "point"), *name = request_text(request, "name");
+	struct repo *repo = request->service->repo;
 	struct point point = {0};
-	int error = request_point(request, "point", &point);
-	if (!error)
-		error = workspace_clone(request->service->repo, &point, name, request->by,
-					&request->err);
+	char *workspace;
+	int error = request_spec_workspace(request, spec, &workspace);
+	if (error)
+		return error;
+	if (spec_is_head(spec)) {
+		error = clone_head(request, workspace, name);
+	} else {
+		error = point_resolve(repo, workspace, spec, &point, &request->err);
+		if (!error)
+			error = workspace_clone(repo, &point, name, request->by, &request->err);
+	}
 	if (!error)
 		error = workspace_json_by_name(request, name, ret);
 	point_release(&point);
+	free(workspace);
 	return error;
+}
+
+/* "default": whether it is meant where none is named. */
+static int listed_workspace_json(struct repo *repo, const struct workspace *workspace,
+				 const char *default_name, json_t **ret)
+{
+	json_t *json;
+	bool is_default = default_name && strcmp(workspace->name, default_name) == 0;
+	int error = workspace_json(repo, workspace, &json);
+	if (error)
+		return error;
+	if (json_object_set_new(json, "default", json_boolean(is_default))) {
+		json_decref(json);
+		return -ENOMEM;
+	}
+	*ret = json;
+	return 0;
 }
 
 int service_workspace_list(struct request *request, json_t **ret)
 {
 	struct repo *repo = request->service->repo;
+	char *default_name = NULL;
 	struct names names;
 	int error = names_load(repo, &names);
 	if (error)
 		return error;
 	json_t *array = json_array();
-	if (!array)
+	if (!array || request_workspace(request, NULL, &default_name) == -ENOMEM)
 		error = -ENOMEM;
 	for (size_t i = 0; i < names.count && !error; i++) {
 		json_t *json;
-		error = workspace_json(repo, &names.workspaces[i], &json);
+		error = listed_workspace_json(repo, &names.workspaces[i], default_name, &json);
 		if (!error && json_array_append_new(array, json))
 			error = -ENOMEM;
 	}
+	free(default_name);
 	names_release(&names);
 	if (error)
 		json_decref(array);

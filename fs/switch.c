@@ -72,13 +72,14 @@ static int add_name(struct change_list *list, uint64_t directory, uint64_t remov
 
 	if (!error)
 		error = make_room((void **)&list->text, &list->text_capacity,
-				  list->text_length + length, 1);
+				  list->text_length + length + 1, 1);
 	if (error)
 		return error;
 	memcpy(list->text + list->text_length, name, length);
+	list->text[list->text_length + length] = 0; /* libfuse sends it, too */
 	list->names[list->name_count++] =
 		(struct changed_name){directory, removed, list->text_length, length};
-	list->text_length += length;
+	list->text_length += length + 1;
 	return 0;
 }
 
@@ -126,8 +127,25 @@ static int retire_file(struct switching *switching, uint64_t ino)
 			       switching);
 }
 
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+/* Reading moves the access time, and the kernel takes ours: no reason to give a file that somebody
+ * reads a new number.  Whatever changes anything else changes the ctime. */
+static bool same_but_for_atime(const struct inode_attr *before, const struct inode_attr *after)
+{
+	return before->mode == after->mode && before->nlink == after->nlink &&
+	       before->uid == after->uid && before->gid == after->gid &&
+	       before->rdev == after->rdev && before->flags == after->flags &&
+	       before->size == after->size && before->allocated == after->allocated &&
+	       same_time(&before->mtime, &after->mtime) &&
+	       same_time(&before->ctime, &after->ctime) && same_time(&before->btime, &after->btime);
+}
+
 /* The kernel knows the inode. */
-static int note_known(struct switching *switching, uint64_t ino, uint64_t node)
+static int note_known(struct switching *switching, uint64_t ino, uint64_t node, bool contents)
 {
 	struct change_list *list = switching->list;
 	struct inode_attr before, after;
@@ -142,7 +160,7 @@ static int note_known(struct switching *switching, uint64_t ino, uint64_t node)
 	if (!S_ISREG(mode) && before.mode && (back || !after.mode))
 		node_note_gone(switching->mount, node, &before);
 	error = add_node(list, node);
-	if (!error && S_ISREG(mode))
+	if (!error && S_ISREG(mode) && (contents || !same_but_for_atime(&before, &after)))
 		error = retire_file(switching, ino);
 	if (!error && back)
 		error = node_new_epoch(switching->mount, ino);
@@ -171,9 +189,8 @@ static int visit_inode(uint64_t ino, int contents, void *context)
 	struct inode *inode = inode_find(&mount->inodes, ino);
 	int error = 0;
 
-	(void)contents;
 	if (node_is_known(mount, node))
-		error = note_known(switching, ino, node);
+		error = note_known(switching, ino, node, contents);
 	if (inode)
 		refresh_inode(switching, inode);
 	return error;
@@ -185,6 +202,8 @@ static int retire_writers(struct switching *switching)
 	struct mount *mount = switching->mount;
 	int error = 0;
 
+	if (switching->list->partial)
+		return 0;
 	for (struct handle *handle = mount->handles; handle && !error; handle = handle->next) {
 		if (!handle->writes || !node_is_current(mount, handle->node))
 			continue;

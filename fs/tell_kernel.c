@@ -225,10 +225,6 @@ void tell_names(struct mount *mount, const struct change_list *list)
 	for (size_t i = 0; i < list->name_count; i++)
 		if (!list->names[i].removed)
 			drop_name(mount, list, &list->names[i]);
-}
-
-void tell_directories(struct mount *mount, const struct change_list *list)
-{
 	tell_removals(mount, list);
 	look_up_moved(mount, list);
 }

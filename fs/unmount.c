@@ -100,6 +100,17 @@ static int unmount_lazily(struct mount *mount, struct errbuf *err)
 	return 0;
 }
 
+/* A restore or freeze under way needs the kernel's requests answered; later ones are refused, or
+ * do without the kernel. */
+static void cut_off(struct mount *mount)
+{
+	pthread_mutex_lock(&mount->restore_lock);
+	pthread_mutex_lock(&mount->still_lock);
+	dispatch_cut(mount);
+	pthread_mutex_unlock(&mount->still_lock);
+	pthread_mutex_unlock(&mount->restore_lock);
+}
+
 /*
  * Out of our name space.  Users that a lazy unmount leaves behind, and copies in other mount name
  * spaces, have a moment to go, then they are cut off; everything that was written before is
@@ -122,7 +133,7 @@ static int unmount(struct mount *mount, bool lazy, struct errbuf *err)
 	if (!has_ended_soon(mount, END_TRIES)) {
 		log_line(LOG_LEVEL_WARNING, "%s: cut off from those who still have it",
 			 mount->mountpoint);
-		dispatch_cut(mount);
+		cut_off(mount);
 	}
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -110,10 +111,11 @@ static const struct mount_place *place_of(const struct mount_places *places, con
 	return best;
 }
 
-static int add_user(struct search *search, const char *path)
+static int add_user(struct search *search, const char *path, uint64_t ino)
 {
 	for (size_t i = search->count; i > 0 && search->users[i - 1].pid == search->pid; i--)
-		if (strcmp(search->users[i - 1].path, path) == 0)
+		if (search->users[i - 1].ino == ino &&
+		    strcmp(search->users[i - 1].path, path) == 0)
 			return 0;
 	if (search->count == search->capacity) {
 		size_t capacity = search->capacity ? 2 * search->capacity : 16;
@@ -125,6 +127,7 @@ static int add_user(struct search *search, const char *path)
 	}
 	struct mount_user *user = &search->users[search->count];
 	user->pid = search->pid;
+	user->ino = ino;
 	user->path = strdup(path);
 	if (!user->path)
 		return -ENOMEM;
@@ -164,7 +167,7 @@ static bool link_is_below(const struct search *search, const char *name, char *r
 
 /* What fdinfo says of a descriptor. */
 static bool read_descriptor(const struct search *search, const char *number, unsigned *ret_flags,
-			    int *ret_mount)
+			    int *ret_mount, uint64_t *ret_ino)
 {
 	char path[PATH_MAX], text[256];
 
@@ -178,6 +181,8 @@ static bool read_descriptor(const struct search *search, const char *number, uns
 		return false;
 	text[length] = 0;
 	const char *flags = strstr(text, "flags:"), *mount = strstr(text, "mnt_id:");
+	const char *ino = strstr(text, "\nino:"); /* since Linux 5.14 */
+	*ret_ino = ino ? strtoull(ino + strlen("\nino:"), NULL, 10) : 0;
 	return flags && sscanf(flags, "flags: %o", ret_flags) == 1 && mount &&
 	       sscanf(mount, "mnt_id: %d", ret_mount) == 1;
 }
@@ -186,9 +191,10 @@ static int search_descriptor(struct search *search, const char *number)
 {
 	char name[300], target[PATH_MAX], path[PATH_MAX];
 	unsigned flags;
+	uint64_t ino;
 	int mount;
 
-	if (!read_descriptor(search, number, &flags, &mount))
+	if (!read_descriptor(search, number, &flags, &mount, &ino))
 		return 0;
 	if (!search->any && (flags & O_PATH || (flags & O_ACCMODE) == O_RDONLY))
 		return 0;
@@ -199,7 +205,7 @@ static int search_descriptor(struct search *search, const char *number)
 	if (!place || !read_link(search, name, target, sizeof(target)))
 		return 0;
 	path_inside(place, target, path, sizeof(path));
-	return add_user(search, path);
+	return add_user(search, path, ino);
 }
 
 static int search_descriptors(struct search *search)
@@ -224,10 +230,11 @@ static int search_mapping(struct search *search, char *line)
 {
 	unsigned device_major, device_minor;
 	char permissions[8];
+	uint64_t ino;
 	int at = 0;
 
-	if (sscanf(line, "%*s %7s %*s %x:%x %*s %n", permissions, &device_major, &device_minor,
-		   &at) != 3 ||
+	if (sscanf(line, "%*s %7s %*s %x:%x %" SCNu64 " %n", permissions, &device_major,
+		   &device_minor, &ino, &at) != 4 ||
 	    !at || makedev(device_major, device_minor) != search->device)
 		return 0;
 	if (!search->any && (permissions[1] != 'w' || permissions[3] != 's'))
@@ -238,7 +245,7 @@ static int search_mapping(struct search *search, char *line)
 		place = place_of(&search->theirs, line + at);
 	char path[PATH_MAX];
 	path_inside(place, line + at, path, sizeof(path));
-	return add_user(search, path);
+	return add_user(search, path, ino);
 }
 
 static int search_mappings(struct search *search)
@@ -268,7 +275,7 @@ static int search_process(struct search *search)
 		error = search_descriptors(search);
 	for (size_t i = 0; search->any && !error && i < sizeof(places) / sizeof(*places); i++)
 		if (link_is_below(search, places[i], path, sizeof(path)))
-			error = add_user(search, path);
+			error = add_user(search, path, 0);
 	if (!error)
 		error = search_mappings(search);
 	mount_places_release(&search->theirs);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "index/util/bytes.h"
 
@@ -29,7 +30,9 @@ int commit_begin(struct store *store, struct commit **ret)
 	if (!commit)
 		return -ENOMEM;
 	commit->store = store;
+	atomic_fetch_add(&store->commit_waiters, 1);
 	r = from_mdb(mdb_txn_begin(store->env.mdb, NULL, 0, &commit->txn));
+	atomic_fetch_sub(&store->commit_waiters, 1);
 	if (r == 0 && store_failed(store)) { /* while we waited */
 		mdb_txn_abort(commit->txn);
 		r = -EIO;
@@ -42,6 +45,14 @@ int commit_begin(struct store *store, struct commit **ret)
 	}
 	*ret = commit;
 	return 0;
+}
+
+void commit_give_way(struct store *store)
+{
+	const struct timespec pause = {.tv_nsec = 200000};
+
+	for (int i = 0; i < 100 && atomic_load(&store->commit_waiters); i++)
+		nanosleep(&pause, NULL);
 }
 
 int commit_note(struct commit *commit, int error)
@@ -146,6 +157,15 @@ int commit_records(struct commit *commit, enum table table, struct bytes prefix,
 		   int (*visit)(struct bytes key, struct bytes value, void *context), void *context)
 {
 	return records_visit(&commit->store->env, commit->txn, table, prefix, visit, context);
+}
+
+int commit_records_from(struct commit *commit, enum table table, struct bytes from,
+			enum records_order order,
+			int (*visit)(struct bytes key, struct bytes value, void *context),
+			void *context)
+{
+	return records_visit_from(&commit->store->env, commit->txn, table, from, order, visit,
+				  context);
 }
 
 int commit_state(struct commit *commit, struct state **ret)

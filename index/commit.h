@@ -49,6 +49,12 @@ int commit_records(struct commit *commit, enum table table, struct bytes prefix,
 		   int (*visit)(struct bytes key, struct bytes value, void *context),
 		   void *context);
 
+/* As reader_records_from(), likewise. */
+int commit_records_from(struct commit *commit, enum table table, struct bytes from,
+			enum records_order order,
+			int (*visit)(struct bytes key, struct bytes value, void *context),
+			void *context);
+
 int commit_seal(struct commit *commit);
 int commit_finish(struct commit *commit);
 struct commit *commit_abort(struct commit *commit);

@@ -24,6 +24,10 @@ struct commit {
 int commit_state(struct commit *commit, struct state **ret);
 /* Seals only what the caller put, with the counters, but without pending chunks. */
 int commit_seal_alone(struct commit *commit);
+/* For those who make many commits in a row: lets whoever waits for one go first (for some
+ * milliseconds at most).  LMDB's lock is not fair: who has just released it mostly gets it
+ * again. No lock held. */
+void commit_give_way(struct store *store);
 /* Notes the error for commit_finish(), and returns it. */
 int commit_note(struct commit *commit, int error);
 

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "index/format_internal.h"
+#include "index/util/shell.h"
 
 int format_make_uuid(char ret[UUID_SIZE])
 {
@@ -154,7 +155,7 @@ int format_file_parse(const char *text, size_t length, const char *directory, bo
 int format_file_read(int dirfd, const char *directory, bool read_only, struct format_file *ret,
 		     struct errbuf *err)
 {
-	char text[FORMAT_FILE_MAX];
+	char text[FORMAT_FILE_MAX], quoted[sizeof(err->text)];
 	size_t length = 0;
 	int fd = openat(dirfd, "format", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
@@ -162,7 +163,7 @@ int format_file_read(int dirfd, const char *directory, bool read_only, struct fo
 		return err_set(err, -ENOENT,
 			       "%s is not a cairn store (no file \"format\" in it); "
 			       "make one with: cairn init %s",
-			       directory, directory);
+			       directory, shell_quote(directory, quoted, sizeof(quoted)));
 	if (fd < 0)
 		return err_set(err, -errno, "cannot read %s/format: %s", directory,
 			       strerror(errno));

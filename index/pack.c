@@ -481,27 +481,34 @@ bool pack_is_idle(struct store *store, uint64_t number)
 	return idle;
 }
 
+/* Freeing the room of a large file takes its time: no lock is held meanwhile. */
 int pack_remove(struct store *store, uint64_t number)
 {
 	struct packs *packs = &store->packs;
 	char name[PACK_NAME_SIZE];
 	struct pack *pack;
-	int r;
+	int r, fd = -1;
 
-	pack_name(number, name);
 	pthread_mutex_lock(&packs->sync_lock); /* a sync may be under way on its descriptor */
 	pthread_mutex_lock(&packs->lock);
 	pack = u64map_get(&packs->by_number, number);
-	r = store->io.ops->unlink(store->io.context, packs->dirfd, name);
 	/* A reader that holds the descriptor goes on; its pack stays known until the next open. */
-	if (pack && !pack->users)
+	if (pack && !pack->users) {
+		fd = pack->fd;
+		packs->open_files -= fd >= 0;
+		pack->fd = -1;
 		drop_pack(packs, pack);
+	}
 	for (size_t i = packs->dead_count; i > 0; i--) {
 		if (packs->dead[i - 1].pack == number)
 			packs->dead[i - 1] = packs->dead[--packs->dead_count];
 	}
 	pthread_mutex_unlock(&packs->lock);
 	pthread_mutex_unlock(&packs->sync_lock);
+	pack_name(number, name);
+	r = store->io.ops->unlink(store->io.context, packs->dirfd, name);
+	if (fd >= 0)
+		close(fd);
 	return r == -ENOENT ? 0 : r;
 }
 

@@ -129,7 +129,7 @@ int punch_forget_pack(struct store *store, MDB_txn *txn, struct state *state, ui
 	return r == -ENOENT ? 0 : r;
 }
 
-enum { AT_ONCE = 1024 };
+enum { AT_ONCE = 256 };
 
 /* Collects entries that are to be punched, from `*position` on; moves it behind them. */
 static int collect(struct store *store, struct disk_punch_key *position, struct dead_range *ranges,
@@ -250,8 +250,10 @@ int punch_run(struct store *store)
 			if (error < 0 && !failure)
 				failure = error;
 		}
-		if (r == 0 && count)
+		if (r == 0 && count) {
+			commit_give_way(store);
 			r = note(store, ranges, count);
+		}
 	} while (r == 0 && count == AT_ONCE);
 	free(ranges);
 	return r < 0 ? r : failure;

@@ -199,6 +199,11 @@ int reader_chunk(struct reader *reader, uint64_t id, struct chunk_info *ret)
 	return r < 0 ? r : chunk_decode(id, value.mv_data, value.mv_size, ret);
 }
 
+uint64_t chunk_record_bytes(const struct chunk_info *info)
+{
+	return record_size(info->stored_length);
+}
+
 int reader_record(struct reader *reader, enum table table, struct bytes key,
 		  struct bytes *ret_value)
 {
@@ -209,4 +214,13 @@ int reader_records(struct reader *reader, enum table table, struct bytes prefix,
 		   int (*visit)(struct bytes key, struct bytes value, void *context), void *context)
 {
 	return records_visit(&reader->store->env, reader->txn, table, prefix, visit, context);
+}
+
+int reader_records_from(struct reader *reader, enum table table, struct bytes from,
+			enum records_order order,
+			int (*visit)(struct bytes key, struct bytes value, void *context),
+			void *context)
+{
+	return records_visit_from(&reader->store->env, reader->txn, table, from, order, visit,
+				  context);
 }

@@ -43,6 +43,7 @@ struct chunk_info {
 	uint8_t hash[16]; /* XXH3-128, canonical (big endian) */
 };
 int reader_chunk(struct reader *reader, uint64_t id, struct chunk_info *ret); /* -ENOENT */
+uint64_t chunk_record_bytes(const struct chunk_info *info); /* what it takes in its pack */
 
 /*
  * Records of the upper rooms.  Keys are 1 to 500 bytes, compared as bytes (memcmp, shorter
@@ -64,5 +65,13 @@ int reader_record(struct reader *reader, enum table table, struct bytes key,
 int reader_records(struct reader *reader, enum table table, struct bytes prefix,
 		   int (*visit)(struct bytes key, struct bytes value, void *context),
 		   void *context);
+
+/* The same for all records from a key on: those with a key >= `from` in order, or (down) those
+ * with a key <= `from` in reverse order.  `from` empty: from the first, or the last. */
+enum records_order { RECORDS_UP, RECORDS_DOWN };
+int reader_records_from(struct reader *reader, enum table table, struct bytes from,
+			enum records_order order,
+			int (*visit)(struct bytes key, struct bytes value, void *context),
+			void *context);
 
 #endif

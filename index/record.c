@@ -38,9 +38,9 @@ int record_get(const struct env *env, MDB_txn *txn, enum table table, struct byt
 	return r < 0 ? r : unwrap(key, &stored, ret_value);
 }
 
-static int visit_from(MDB_cursor *cursor, struct bytes prefix,
-		      int (*visit)(struct bytes key, struct bytes value, void *context),
-		      void *context)
+static int visit_prefix(MDB_cursor *cursor, struct bytes prefix,
+			int (*visit)(struct bytes key, struct bytes value, void *context),
+			void *context)
 {
 	MDB_val mdb_key = {prefix.length, (void *)(uintptr_t)prefix.data}, stored;
 	MDB_cursor_op op = prefix.length ? MDB_SET_RANGE : MDB_FIRST;
@@ -73,7 +73,68 @@ int records_visit(const struct env *env, MDB_txn *txn, enum table table, struct 
 	r = from_mdb(mdb_cursor_open(txn, env->dbi[record_db(table)], &cursor));
 	if (r < 0)
 		return r;
-	r = visit_from(cursor, prefix, visit, context);
+	r = visit_prefix(cursor, prefix, visit, context);
+	mdb_cursor_close(cursor);
+	return r;
+}
+
+/* Moves to the record at which a walk from `from` begins. */
+static int cursor_start(MDB_cursor *cursor, struct bytes from, enum records_order order,
+			MDB_val *ret_key, MDB_val *ret_stored)
+{
+	MDB_val key = {from.length, (void *)(uintptr_t)from.data};
+	int r;
+
+	if (!from.length)
+		return from_mdb(mdb_cursor_get(cursor, ret_key, ret_stored,
+					       order == RECORDS_UP ? MDB_FIRST : MDB_LAST));
+	r = from_mdb(mdb_cursor_get(cursor, &key, ret_stored, MDB_SET_RANGE));
+	*ret_key = key;
+	if (order == RECORDS_UP)
+		return r;
+	if (r == -ENOENT)
+		return from_mdb(mdb_cursor_get(cursor, ret_key, ret_stored, MDB_LAST));
+	if (r < 0 ||
+	    (key.mv_size == from.length && memcmp(key.mv_data, from.data, from.length) == 0))
+		return r;
+	return from_mdb(mdb_cursor_get(cursor, ret_key, ret_stored, MDB_PREV));
+}
+
+static int visit_from(MDB_cursor *cursor, struct bytes from, enum records_order order,
+		      int (*visit)(struct bytes key, struct bytes value, void *context),
+		      void *context)
+{
+	MDB_cursor_op on = order == RECORDS_UP ? MDB_NEXT : MDB_PREV;
+	MDB_val mdb_key, stored;
+	int r = cursor_start(cursor, from, order, &mdb_key, &stored);
+
+	while (r == 0) {
+		struct bytes key = {mdb_key.mv_data, mdb_key.mv_size}, value;
+
+		r = unwrap(key, &stored, &value);
+		if (r == 0)
+			r = visit(key, value, context);
+		if (r != 0)
+			return r;
+		r = from_mdb(mdb_cursor_get(cursor, &mdb_key, &stored, on));
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
+int records_visit_from(const struct env *env, MDB_txn *txn, enum table table, struct bytes from,
+		       enum records_order order,
+		       int (*visit)(struct bytes key, struct bytes value, void *context),
+		       void *context)
+{
+	MDB_cursor *cursor;
+	int r;
+
+	if (from.length > RECORD_KEY_MAX)
+		return -EINVAL;
+	r = from_mdb(mdb_cursor_open(txn, env->dbi[record_db(table)], &cursor));
+	if (r < 0)
+		return r;
+	r = visit_from(cursor, from, order, visit, context);
 	mdb_cursor_close(cursor);
 	return r;
 }

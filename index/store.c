@@ -13,6 +13,7 @@
 
 #include "index/format_file_internal.h"
 #include "index/store_internal.h"
+#include "index/util/shell.h"
 
 /*
  * LMDB must not open an environment twice in one process (closing one would drop the file locks
@@ -146,13 +147,14 @@ static int load_state(struct store *store, struct errbuf *err)
 
 static int open_directory(struct store *store, const char *directory, struct errbuf *err)
 {
+	char quoted[sizeof(err->text)];
 	struct format_file format;
 	int r;
 
 	store->directory = realpath(directory, NULL);
 	if (!store->directory && (errno == ENOENT || errno == ENOTDIR))
 		return err_set(err, -ENOENT, "there is no store %s; make one with: cairn init %s",
-			       directory, directory);
+			       directory, shell_quote(directory, quoted, sizeof(quoted)));
 	if (!store->directory)
 		return err_set(err, -errno, "cannot open the store %s: %s", directory,
 			       strerror(errno));

@@ -57,6 +57,7 @@ struct store {
 	_Atomic uint64_t compression;		   /* codec << 32 | level */
 	_Atomic uint64_t sequence;		   /* of the last commit */
 	_Atomic int failed;
+	_Atomic int commit_waiters; /* threads in commit_begin() */
 	_Atomic uint64_t order_violations; /* commits that I3 forbade; tests expect 0 */
 
 	struct readers readers;
@@ -98,6 +99,10 @@ int record_get(const struct env *env, MDB_txn *txn, enum table table, struct byt
 	       struct bytes *ret_value);
 int records_visit(const struct env *env, MDB_txn *txn, enum table table, struct bytes prefix,
 		  int (*visit)(struct bytes key, struct bytes value, void *context), void *context);
+int records_visit_from(const struct env *env, MDB_txn *txn, enum table table, struct bytes from,
+		       enum records_order order,
+		       int (*visit)(struct bytes key, struct bytes value, void *context),
+		       void *context);
 
 /* punch.c: ranges that no chunk refers to */
 int punch_add(struct store *store, MDB_txn *txn, struct state *state, uint64_t pack,

@@ -1,5 +1,6 @@
 /*
- * Sweeping, in batches:
+ * Sweeping, in batches that are as large as a short commit allows, so that an fsync() beside it
+ * does not wait for long:
  *
  *     scan (reader) ──> withdraw (chunks.lock) ──> forget (commit) ──> admit (chunks.lock)
  *
@@ -12,17 +13,25 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "index/commit_internal.h"
 #include "index/util/bytes.h"
 
 enum {
-	BATCH = 4096,
+	BATCH = 4096, /* at most */
+	BATCH_MIN = 128,
+	BATCH_FIRST = 512,
 	SLICE = 65536, /* entries looked at with one reader, so that it does not grow old */
 };
 
+/* How long a commit may take: the next batch is smaller or larger. */
+#define COMMIT_LONG_NS ((uint64_t)20 * 1000 * 1000)
+#define COMMIT_SHORT_NS ((uint64_t)8 * 1000 * 1000)
+
 struct sweep {
 	struct store *store;
+	size_t batch; /* ids in a commit */
 	uint64_t node_limit;
 	uint64_t chunk_limit;
 
@@ -79,6 +88,7 @@ int sweep_begin(struct store *store, struct sweep **ret)
 	if (!sweep)
 		return -ENOMEM;
 	sweep->store = store;
+	sweep->batch = BATCH_FIRST;
 	pthread_mutex_lock(&table->lock);
 	if (table->sweeping) {
 		r = -EBUSY;
@@ -130,7 +140,7 @@ static int scan(struct run *run, enum db db, uint64_t limit, uint64_t *position,
 	*ret_end = false;
 	r = from_mdb(mdb_cursor_open(reader_txn(reader), sweep->store->env.dbi[db], &cursor));
 	if (r == 0) {
-		while (sweep->count < BATCH && looked++ < SLICE) {
+		while (sweep->count < sweep->batch && looked++ < SLICE) {
 			r = from_mdb(mdb_cursor_get(cursor, &key, &value, op));
 			if (r < 0)
 				break;
@@ -152,13 +162,43 @@ static int scan(struct run *run, enum db db, uint64_t limit, uint64_t *position,
 	return r == -ENOENT ? 0 : r;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* After a commit that had begun at `since`. */
+static void adapt_batch(struct sweep *sweep, uint64_t since)
+{
+	uint64_t elapsed = now_ns() - since;
+
+	if (elapsed > COMMIT_LONG_NS && sweep->batch > BATCH_MIN)
+		sweep->batch /= 2;
+	else if (elapsed < COMMIT_SHORT_NS && sweep->batch < BATCH)
+		sweep->batch *= 2;
+}
+
+/* The end of a batch's commit. */
+static int finish_batch(struct sweep *sweep, struct commit *commit, uint64_t since)
+{
+	int r = commit_finish(commit);
+
+	adapt_batch(sweep, since);
+	return r;
+}
+
 static int forget_nodes(struct sweep *sweep)
 {
 	struct commit *commit;
+	uint64_t since;
 	int r = commit_begin(sweep->store, &commit);
 
 	if (r < 0)
 		return r;
+	since = now_ns();
 	for (size_t i = 0; i < sweep->count && r == 0; i++)
 		r = commit_delete_node(commit, sweep->ids[i]);
 	if (r == 0)
@@ -167,7 +207,7 @@ static int forget_nodes(struct sweep *sweep)
 		commit_abort(commit);
 		return r;
 	}
-	return commit_finish(commit);
+	return finish_batch(sweep, commit, since);
 }
 
 /* The first -ENOSPC has given up the ballast, so that the second try finds room. */
@@ -187,8 +227,10 @@ static int sweep_nodes(struct run *run)
 
 	while (r == 0 && !end && !run->stopped) {
 		r = scan(run, DB_NODES, sweep->node_limit, &position, &end);
-		if (r == 0 && sweep->count && !run->dry_run)
+		if (r == 0 && sweep->count && !run->dry_run) {
+			commit_give_way(sweep->store);
 			r = with_ballast(sweep, forget_nodes);
+		}
 		if (r == 0)
 			run->result.nodes += sweep->count;
 		if (r == 0 && run->progress)
@@ -314,12 +356,14 @@ static int forget_in_pack(struct commit *commit, struct sweep *sweep, size_t *at
 static int forget_chunks(struct sweep *sweep)
 {
 	struct commit *commit;
+	uint64_t since;
 	struct state *state;
 	size_t at = 0;
 	int r = commit_begin(sweep->store, &commit);
 
 	if (r < 0)
 		return r;
+	since = now_ns();
 	sweep->dead_count = sweep->removed_count = 0;
 	r = commit_state(commit, &state);
 	for (size_t i = 0; i < sweep->count && r == 0; i++)
@@ -333,7 +377,7 @@ static int forget_chunks(struct sweep *sweep)
 		commit_abort(commit);
 		return r;
 	}
-	return commit_finish(commit);
+	return finish_batch(sweep, commit, since);
 }
 
 /* Raw and stored bytes of the batch, before it is forgotten. */
@@ -361,8 +405,11 @@ static int sweep_batch(struct run *run)
 {
 	struct sweep *sweep = run->sweep;
 	struct sweep_result before = run->result;
-	int r = withdraw(sweep, run->dry_run);
+	int r;
 
+	if (sweep->count && !run->dry_run)
+		commit_give_way(sweep->store);
+	r = withdraw(sweep, run->dry_run);
 	if (r == 0 && sweep->count)
 		r = count_chunks(run);
 	if (!sweep->count || run->dry_run)

@@ -10,7 +10,8 @@
  *    put into a head, or dropped: such an id, when it was a hit, is neither saved nor marked;
  *    then it makes a commit that contains everything acknowledged so far, and marks from a
  *    reader acquired after it: all heads and points)
- *   sweep_run()    in batches, a commit each: forgets unmarked, unsaved ids below the limits;
+ *   sweep_run()    in batches, a short commit each, between which other commits go first: forgets
+ *                  unmarked, unsaved ids below the limits;
  *                  then punches.  A chunk is withdrawn from deduplication before the commit that
  *                  forgets it, under the same lock as the look-up, so no hit can slip between.
  *   sweep_end()    always; accepts NULL

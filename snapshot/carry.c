@@ -179,24 +179,6 @@ static int refuse_unknown_paths(struct merge *merge)
 	return 0;
 }
 
-static int ask_inode(const struct inode_change *change, void *context)
-{
-	const struct carry_options *options = context;
-	if (!change->attributes && !change->contents && !change->xattrs)
-		return 0;
-	return options->may_change(change->ino, options->context);
-}
-
-/* Nothing that a program is about to write may change under it. */
-static int ask_for_all(struct merge *merge)
-{
-	const struct diff_collector collector = {.inode = ask_inode,
-						 .context = (void *)merge->options};
-	if (!merge->options->may_change)
-		return 0;
-	return diff_collect(merge->head, merge->graft.to, merge->reader, &collector);
-}
-
 static int points_are_there(struct merge *merge, const struct carry_result *result)
 {
 	int error = point_exists(merge->reader, result->from.id);
@@ -220,9 +202,7 @@ static int run_merge(struct carrying *carrying, struct merge *merge)
 		error = merge_report(merge, &result->brought);
 	result->conflicts = merge->conflict_count;
 	result->stopped = merge->conflict_count && options->policy == CARRY_STOP;
-	if (error || result->stopped)
-		return error ? error : 1;
-	return options->dry_run ? 0 : ask_for_all(merge);
+	return !error && result->stopped ? 1 : error;
 }
 
 static int carry_edit(struct tree *tree, struct reader *reader, struct head_counters *counters,
@@ -266,11 +246,14 @@ static int revise(struct carrying *carrying)
 {
 	const struct carry_options *options = carrying->options;
 	struct carry_result *result = &carrying->result;
+	char reason[REVISE_REASON];
+	revise_reason(options->paths, options->path_count, reason);
 	const struct journal_note note = {
 		.action = JOURNAL_CARRY,
 		.by = options->by,
 		.point = result->from.id,
 		.point_name = result->from.name,
+		.reason = reason,
 	};
 	const struct revision revision = {
 		.edit = carry_edit,
@@ -281,6 +264,8 @@ static int revise(struct carrying *carrying)
 		.note = &note,
 		.carried = options->path_count ? 0 : result->from.id,
 		.dry_run = options->dry_run,
+		.may_change = options->may_change,
+		.may_change_context = options->context,
 	};
 	return head_revise(carrying->head, &revision, &result->revised, carrying->err);
 }

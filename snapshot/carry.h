@@ -86,8 +86,7 @@ struct carry_options {
 	enum carry_policy policy;
 	const char *by;
 	bool dry_run;
-	/* Non-zero where this inode must not be changed now (a program has it open for writing);
-	 * then point_carry() fails with that error.  NULL: every one may. */
+	/* As in struct revision. */
 	int (*may_change)(uint64_t ino, void *context);
 	/* Each entry, sorted by path, after the merge was computed and before it is committed (so
 	 * also on a dry run, and where conflicts stop it).  Non-zero aborts. May be called

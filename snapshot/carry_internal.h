@@ -34,6 +34,7 @@ struct unit {
 	uint64_t base; /* inode in BASE, 0: created in FROM */
 	uint64_t from; /* inode in FROM, 0: deleted there */
 	uint32_t mode; /* st_mode, of FROM's where it has one */
+	uint64_t here; /* what the head had replaced it by, once that was on its way elsewhere */
 	unsigned depth;
 	bool items;    /* its attributes, contents or xattrs may differ */
 	bool absorbed; /* the other half of a replacement */

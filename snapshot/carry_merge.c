@@ -227,6 +227,12 @@ static int take_names(struct merge *merge, struct unit *unit)
 	int error = unit_in_head(merge, unit, &ino);
 	if (error || !ino)
 		return error;
+	if (ino != unit->base && ino != unit->from) {
+		unit->here = ino;
+		error = S_ISDIR(unit->mode) ? place_set(merge, unit->base, ino) : 0;
+		if (error)
+			return error;
+	}
 	for (size_t i = 0; i < unit->lost_count; i++) {
 		const struct unit_name *name = &unit->lost[i];
 		if (name->paired)

@@ -202,6 +202,9 @@ int unit_in_head(struct merge *merge, const struct unit *unit, uint64_t *ret)
 {
 	struct inode_attr attr;
 	const uint64_t numbers[] = {unit->base, unit->from};
+	*ret = unit->here; /* without its name it would not be found any more */
+	if (unit->here)
+		return still_there(merge, ret);
 	for (size_t i = 0; i < 2; i++) {
 		uint64_t ino = numbers[i];
 		*ret = ino;

@@ -266,7 +266,8 @@ static int check_point(struct checker *checker, const struct records *records,
 		.directories = (int64_t)point->directories,
 		.bytes = (int64_t)point->bytes,
 	};
-	return check_root(checker, point->root, &recorded);
+	int error = check_root(checker, point->root, &recorded);
+	return error ? error : check_digests(checker, &point->digest);
 }
 
 static bool stopped(struct checker *checker, uint64_t done, uint64_t total)

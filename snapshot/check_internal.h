@@ -34,6 +34,10 @@ bool check_is_damage(int error);
 int check_tree(struct checker *checker, uint64_t root, struct head_counters *ret_counters,
 	       bool *ret_counted);
 
+/* The tree of digests of a point that has one. */
+struct point_digest;
+int check_digests(struct checker *checker, const struct point_digest *digest);
+
 /* Reports each file below `root` that needs one of these chunks. */
 int check_damaged_files(struct checker *checker, uint64_t root, const struct idset *damaged);
 

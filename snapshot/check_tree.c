@@ -311,6 +311,9 @@ static int take_item(struct pass *pass, const struct tree_item *item)
 	case ITEM_EXTENT:
 		take_extent(pass, item);
 		break;
+	case ITEM_DIGEST:
+		report_inode(pass, current->ino, "has a digest, which has a tree of its own");
+		break;
 	default:
 		break; /* item_check() has told */
 	}

@@ -22,17 +22,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "index/util/bytes.h"
 #include "snapshot/item.h"
-#include "snapshot/point_internal.h"
-#include "snapshot/workspace_internal.h"
+#include "snapshot/repo_internal.h"
+#include "snapshot/roots_internal.h"
 
 struct marking {
 	struct repo *repo;
 	struct reader *reader;	    /* borrowed */
 	struct idset nodes, chunks; /* owned */
-	uint64_t *roots;	    /* owned */
-	size_t root_count, root_capacity;
+	struct root *roots;	    /* owned */
+	size_t root_count;
 	collect_progress *progress;
 	void *context;
 };
@@ -42,44 +41,6 @@ static void marking_release(struct marking *marking)
 	idset_release(&marking->nodes);
 	idset_release(&marking->chunks);
 	free(marking->roots);
-}
-
-static int add_root(struct marking *marking, uint64_t root)
-{
-	if (!root)
-		return 0;
-	if (marking->root_count == marking->root_capacity) {
-		size_t capacity = marking->root_capacity ? marking->root_capacity * 2 : 64;
-		uint64_t *roots = reallocarray(marking->roots, capacity, sizeof(roots[0]));
-		if (!roots)
-			return -ENOMEM;
-		marking->roots = roots;
-		marking->root_capacity = capacity;
-	}
-	marking->roots[marking->root_count++] = root;
-	return 0;
-}
-
-static int add_point_root(struct bytes key, struct bytes value, void *context)
-{
-	uint64_t id;
-	const struct point_fixed *fixed;
-	int error = point_peek(key, value, &id, &fixed);
-	return error ? error : add_root(context, get_le64(fixed->root));
-}
-
-static int find_roots(struct marking *marking)
-{
-	struct workspace *workspaces = NULL;
-	size_t count = 0;
-	int error = workspaces_read(marking->reader, &workspaces, &count);
-	for (size_t i = 0; !error && i < count; i++)
-		error = add_root(marking, workspaces[i].root);
-	workspaces_free(workspaces, count);
-	if (!error)
-		error = reader_records(marking->reader, TABLE_POINTS, (struct bytes){NULL, 0},
-				       add_point_root, marking);
-	return error;
 }
 
 static int mark_chunk(uint64_t chunk, void *context)
@@ -94,15 +55,26 @@ static int mark_item(const struct tree_item *item, void *context)
 	return item_chunks(item, mark_chunk, context);
 }
 
+/* A tree of digests refers to no chunks, so its leaves need not be read. */
+static int mark_root(struct marking *marking, const struct root *root)
+{
+	struct store *store = marking->repo->store;
+	int error =
+		tree_mark(store, marking->reader, root->root, &marking->nodes, mark_item, marking);
+	if (!error)
+		error = tree_mark(store, marking->reader, root->digest, &marking->nodes, NULL,
+				  NULL);
+	return error;
+}
+
 static int mark_roots(struct marking *marking)
 {
-	int error = find_roots(marking);
+	int error = roots_read(marking->reader, &marking->roots, &marking->root_count);
 	for (size_t i = 0; !error && i < marking->root_count; i++) {
 		if (marking->progress &&
 		    marking->progress("mark", i, marking->root_count, marking->context))
 			return -EINTR;
-		error = tree_mark(marking->repo->store, marking->reader, marking->roots[i],
-				  &marking->nodes, mark_item, marking);
+		error = mark_root(marking, &marking->roots[i]);
 	}
 	return error;
 }
@@ -156,7 +128,10 @@ int repo_collect(struct repo *repo, bool dry_run, collect_progress *progress, vo
 	struct sweeping sweeping = {.progress = progress, .context = context};
 	struct sweep_result result = {0};
 	struct sweep *sweep;
+	/* Who makes nodes that no head refers to (a tree of digests) is waited for. */
+	pthread_rwlock_wrlock(&repo->making);
 	int error = sweep_begin(repo->store, &sweep);
+	pthread_rwlock_unlock(&repo->making);
 	if (error)
 		return error;
 	pass_heads(repo);

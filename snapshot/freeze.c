@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "index/util/shell.h"
 #include "snapshot/journal.h"
 #include "snapshot/point_internal.h"
 #include "snapshot/workspace_internal.h"
@@ -121,8 +122,10 @@ static int journal_making(struct commit *commit, struct head *head, const struct
 	};
 	int error = point_journal(head->repo, commit, point, &note);
 	for (size_t i = 0; !error && i < point->hold_count; i++) {
+		struct hold_details details;
 		note.action = JOURNAL_HOLD;
 		note.reason = point->holds[i].reason;
+		hold_describe(point->holds[i].id, point->holds[i].until_ns, &details, &note);
 		error = point_journal(head->repo, commit, point, &note);
 	}
 	return error;
@@ -264,10 +267,11 @@ struct freeze {
 
 int point_name_is_taken(const char *name, struct errbuf *err)
 {
+	char quoted[sizeof(err->text)];
 	return err_set(err, -EEXIST,
 		       "point '%s' exists already; choose another name or delete it: "
 		       "cairn delete %s",
-		       name, name);
+		       name, shell_quote(name, quoted, sizeof(quoted)));
 }
 
 static int freeze_act(struct repo *repo, struct commit *commit, void *context)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "index/util/shell.h"
 #include "snapshot/point_internal.h"
 
 static bool hold_counts(const struct point_hold *hold, int64_t now_ns)
@@ -58,6 +59,8 @@ __attribute__((format(printf, 2, 3))) static void refusal_add(struct refusal *re
 
 static void refusal_add_point(struct refusal *refusal, const struct point *point, int64_t now)
 {
+	char quoted[SHELL_QUOTED(255)];
+	const char *name = shell_quote(point->name, quoted, sizeof(quoted));
 	refusal_add(refusal, "%spoint '%s' is held:", refusal->used ? "\n" : "", point->name);
 	for (size_t i = 0; i < point->hold_count; i++) {
 		const struct point_hold *hold = &point->holds[i];
@@ -67,7 +70,7 @@ static void refusal_add_point(struct refusal *refusal, const struct point *point
 		format_until(hold->until_ns, until, sizeof(until), ", until %Y-%m-%d %H:%M");
 		refusal_add(refusal, "\n  hold %llu by %s: %s%s; to lift it: cairn release %s %llu",
 			    (unsigned long long)hold->id, hold->by, hold->reason, until,
-			    point->name, (unsigned long long)hold->id);
+			    name, (unsigned long long)hold->id);
 	}
 }
 
@@ -96,22 +99,20 @@ struct holding {
 	uint64_t added;
 	/* To remove (0: all): */
 	uint64_t hold;
-	/* For the journal: */
-	char number[24], until[48];
-	struct point_pair details[2];
+	struct hold_details details; /* for the journal */
 };
 
-static void note_hold(struct holding *holding, struct journal_note *note, uint64_t id,
-		      int64_t until_ns)
+void hold_describe(uint64_t id, int64_t until_ns, struct hold_details *details,
+		   struct journal_note *note)
 {
-	snprintf(holding->number, sizeof(holding->number), "%llu", (unsigned long long)id);
-	holding->details[0] = (struct point_pair){(char *)"hold", holding->number};
-	note->details = holding->details;
+	snprintf(details->number, sizeof(details->number), "%llu", (unsigned long long)id);
+	details->pairs[0] = (struct point_pair){(char *)"hold", details->number};
+	note->details = details->pairs;
 	note->detail_count = 1;
 	if (!until_ns)
 		return;
-	format_until(until_ns, holding->until, sizeof(holding->until), "%Y-%m-%d %H:%M:%S %z");
-	holding->details[1] = (struct point_pair){(char *)"until", holding->until};
+	format_until(until_ns, details->until, sizeof(details->until), "%Y-%m-%d %H:%M:%S %z");
+	details->pairs[1] = (struct point_pair){(char *)"until", details->until};
 	note->detail_count = 2;
 }
 
@@ -135,7 +136,7 @@ static int apply_hold(struct commit *commit, struct point *point, struct journal
 		.until_ns = holding->until_ns,
 	};
 	note->reason = holding->reason;
-	note_hold(holding, note, hold->id, hold->until_ns);
+	hold_describe(hold->id, hold->until_ns, &holding->details, note);
 	return hold->reason && hold->by ? 1 : -ENOMEM;
 }
 
@@ -181,7 +182,7 @@ static int apply_unhold(struct commit *commit, struct point *point, struct journ
 	struct holding *holding = context;
 	(void)commit;
 	if (holding->hold)
-		note_hold(holding, note, holding->hold, 0);
+		hold_describe(holding->hold, 0, &holding->details, note);
 	if (hold_drop(point, holding->hold) > 0)
 		return 1;
 	if (holding->hold)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "snapshot/digest_internal.h"
 #include "snapshot/dirent.h"
 #include "snapshot/extent.h"
 #include "snapshot/inode.h"
@@ -53,6 +54,7 @@ int item_check(const struct tree_item *item)
 {
 	struct inode_attr attr;
 	struct extent extent;
+	struct digest digest;
 	uint32_t names;
 
 	if ((item->key.ino == 0) != (item->key.type == ITEM_ORPHAN))
@@ -72,6 +74,8 @@ int item_check(const struct tree_item *item)
 		return check_inline(item);
 	case ITEM_EXTENT:
 		return extent_decode(item, &extent);
+	case ITEM_DIGEST:
+		return digest_decode(item, &digest);
 	case ITEM_ORPHAN:
 		return item->length == 0 && item->key.offset != 0 ? 0 : -EUCLEAN;
 	default:

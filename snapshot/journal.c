@@ -136,9 +136,12 @@ static int visit_newest(struct bytes key, struct bytes value, void *context)
 	uint64_t id;
 	const struct point_fixed *fixed;
 	int error = point_peek(key, value, &id, &fixed);
-	if (!error && (!newest->below || id < newest->below))
-		newest->id = id;
-	return error;
+	if (error)
+		return error;
+	if (newest->below && id >= newest->below)
+		return 0;
+	newest->id = id;
+	return 1;
 }
 
 /* The first entry says which points are older than the journal. */
@@ -146,11 +149,11 @@ static int put_begin(struct commit *commit, const struct journal_note *first,
 		     struct journal_tail *tail)
 {
 	struct newest newest = {.below = first->action == JOURNAL_FREEZE ? first->point : 0};
-	int error = commit_records(commit, TABLE_POINTS, (struct bytes){NULL, 0}, visit_newest,
-				   &newest);
+	int error = commit_records_from(commit, TABLE_POINTS, (struct bytes){NULL, 0}, RECORDS_DOWN,
+					visit_newest, &newest);
 	const struct journal_note begin = {
 		.action = JOURNAL_BEGIN, .by = first->by, .point = newest.id};
-	return error ? error : put_entry(commit, &begin, tail);
+	return error < 0 ? error : put_entry(commit, &begin, tail);
 }
 
 static int put_note(struct commit *commit, const struct journal_note *note)
@@ -301,7 +304,6 @@ int journal_decode(uint64_t number, struct bytes value, struct journal_entry *re
 }
 
 struct reading {
-	uint64_t after;
 	int (*visit)(const struct journal_entry *entry, void *context);
 	void *context;
 };
@@ -311,11 +313,8 @@ static int read_entry(struct bytes key, struct bytes value, void *context)
 	const struct reading *reading = context;
 	if (key.length != 8)
 		return -EUCLEAN;
-	uint64_t number = get_be64(key.data);
-	if (number == 0 || number <= reading->after)
-		return 0;
 	struct journal_entry entry;
-	int result = journal_decode(number, value, &entry);
+	int result = journal_decode(get_be64(key.data), value, &entry);
 	if (result)
 		return result;
 	result = reading->visit(&entry, reading->context);
@@ -326,13 +325,35 @@ static int read_entry(struct bytes key, struct bytes value, void *context)
 int journal_read(struct repo *repo, uint64_t after,
 		 int (*visit)(const struct journal_entry *entry, void *context), void *context)
 {
-	struct reading reading = {after, visit, context};
+	struct reading reading = {visit, context};
+	struct record_key key;
+	struct reader *reader;
+	if (after == UINT64_MAX)
+		return 0;
+	int error = reader_acquire(repo->store, &reader);
+	if (error)
+		return error;
+	error = reader_records_from(reader, TABLE_JOURNAL, record_id_key(&key, after + 1),
+				    RECORDS_UP, read_entry, &reading);
+	reader_release(reader);
+	return error;
+}
+
+int journal_last(struct repo *repo, uint64_t *ret_number)
+{
+	struct journal_tail tail = {0};
+	struct record_key key;
+	struct bytes value;
 	struct reader *reader;
 	int error = reader_acquire(repo->store, &reader);
 	if (error)
 		return error;
-	error = reader_records(reader, TABLE_JOURNAL, (struct bytes){NULL, 0}, read_entry,
-			       &reading);
+	error = reader_record(reader, TABLE_JOURNAL, record_id_key(&key, 0), &value);
+	if (!error)
+		error = journal_tail_decode(value, &tail);
 	reader_release(reader);
-	return error;
+	if (error && error != -ENOENT)
+		return error;
+	*ret_number = get_le64(tail.number);
+	return 0;
 }

@@ -5,8 +5,8 @@
  * there without the other.  Entry n holds the hash of entry n - 1, and its own hash is the SHA-256
  * of all its bytes (index/FORMAT.md): no entry can be changed, removed or put in between without
  * breaking every hash after it.  What a chain alone cannot prove is that its tail was not cut
- * off: journal_verify() compares the journal with the points that exist, and takes the number and
- * hash of an entry that an auditor has noted before.
+ * off, or all of it written anew: journal_verify() compares the journal with the points that exist,
+ * and takes the number and hash of an entry that an auditor has noted before.
  */
 #ifndef CAIRN_SNAPSHOT_JOURNAL_H
 #define CAIRN_SNAPSHOT_JOURNAL_H
@@ -83,6 +83,9 @@ struct journal_entry {
  * during the call.  Non-zero ends and is returned. */
 int journal_read(struct repo *repo, uint64_t after,
 		 int (*visit)(const struct journal_entry *entry, void *context), void *context);
+
+/* The number of the newest entry, 0: none yet. */
+int journal_last(struct repo *repo, uint64_t *ret_number);
 
 struct journal_state {
 	uint64_t entries;

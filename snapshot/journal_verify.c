@@ -102,6 +102,16 @@ static int check_entry(struct verifying *verifying, uint64_t number, struct byte
 	return error;
 }
 
+static void find_missing(struct verifying *verifying, uint64_t first, uint64_t last,
+			 const char *where)
+{
+	if (first == last)
+		finding(verifying, "entry %llu is missing%s", (unsigned long long)first, where);
+	else
+		finding(verifying, "entries %llu to %llu are missing%s", (unsigned long long)first,
+			(unsigned long long)last, where);
+}
+
 static int visit_entry(struct bytes key, struct bytes value, void *context)
 {
 	struct verifying *verifying = context;
@@ -117,8 +127,7 @@ static int visit_entry(struct bytes key, struct bytes value, void *context)
 		return 0;
 	}
 	if (number != state->entries + 1)
-		finding(verifying, "entries %llu to %llu are missing",
-			(unsigned long long)state->entries + 1, (unsigned long long)number - 1);
+		find_missing(verifying, state->entries + 1, number - 1, "");
 	state->entries = number;
 	return check_entry(verifying, number, value);
 }
@@ -128,8 +137,7 @@ static void check_end(struct verifying *verifying)
 	struct journal_state *state = &verifying->state;
 	uint64_t number = get_le64(verifying->tail.number);
 	if (number > state->entries)
-		finding(verifying, "entries %llu to %llu are missing at the end",
-			(unsigned long long)state->entries + 1, (unsigned long long)number);
+		find_missing(verifying, state->entries + 1, number, " at the end");
 	else if (number < state->entries)
 		finding(verifying, "there are entries behind number %llu, the last",
 			(unsigned long long)number);

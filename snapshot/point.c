@@ -113,6 +113,110 @@ int point_list(struct repo *repo, uint64_t workspace, struct point **ret, size_t
 	return error;
 }
 
+struct naming {
+	uint64_t workspace;
+	int (*visit)(uint64_t id, const char *name, size_t length, void *context);
+	void *context;
+};
+
+static int visit_name(struct bytes key, struct bytes value, void *context)
+{
+	const struct naming *naming = context;
+	const struct point_fixed *fixed;
+	const char *name;
+	size_t length;
+	uint64_t id;
+	int error = point_peek(key, value, &id, &fixed);
+	if (error || get_le64(fixed->workspace) != naming->workspace)
+		return error;
+	error = point_peek_name(value, &name, &length);
+	return error ? error : naming->visit(id, name, length, naming->context);
+}
+
+int point_names(struct repo *repo, uint64_t workspace, uint64_t from,
+		int (*visit)(uint64_t id, const char *name, size_t length, void *context),
+		void *context)
+{
+	struct naming naming = {workspace, visit, context};
+	struct record_key key;
+	struct reader *reader;
+	int error = reader_acquire(repo->store, &reader);
+	if (error)
+		return error;
+	error = reader_records_from(reader, TABLE_POINTS, record_id_key(&key, from), RECORDS_UP,
+				    visit_name, &naming);
+	reader_release(reader);
+	return error;
+}
+
+struct totalling {
+	struct point_totals *items; /* owned, in order of workspace */
+	size_t count, capacity;
+};
+
+/* Where the workspace is, or belongs.  There are few workspaces, and neighbours have the same. */
+static size_t totals_place(const struct totalling *totalling, uint64_t workspace)
+{
+	size_t low = 0, high = totalling->count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (totalling->items[middle].workspace < workspace)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static int visit_totals(struct bytes key, struct bytes value, void *context)
+{
+	struct totalling *totalling = context;
+	const struct point_fixed *fixed;
+	uint64_t id;
+	int error = point_peek(key, value, &id, &fixed);
+	if (error)
+		return error;
+	uint64_t workspace = get_le64(fixed->workspace);
+	size_t place = totals_place(totalling, workspace);
+	if (place == totalling->count || totalling->items[place].workspace != workspace) {
+		if (totalling->count == totalling->capacity) {
+			size_t capacity = totalling->capacity ? 2 * totalling->capacity : 8;
+			struct point_totals *items =
+				reallocarray(totalling->items, capacity, sizeof(*items));
+			if (!items)
+				return -ENOMEM;
+			totalling->items = items;
+			totalling->capacity = capacity;
+		}
+		memmove(&totalling->items[place + 1], &totalling->items[place],
+			(totalling->count - place) * sizeof(totalling->items[0]));
+		totalling->items[place] = (struct point_totals){.workspace = workspace};
+		totalling->count++;
+	}
+	totalling->items[place].points++;
+	totalling->items[place].bytes += get_le64(fixed->bytes);
+	return 0;
+}
+
+int point_totals(struct repo *repo, struct point_totals **ret, size_t *ret_count)
+{
+	struct totalling totalling = {0};
+	struct reader *reader;
+	int error = reader_acquire(repo->store, &reader);
+	if (error)
+		return error;
+	error = reader_records(reader, TABLE_POINTS, (struct bytes){NULL, 0}, visit_totals,
+			       &totalling);
+	reader_release(reader);
+	if (error) {
+		free(totalling.items);
+		return error;
+	}
+	*ret = totalling.items;
+	*ret_count = totalling.count;
+	return 0;
+}
+
 int point_view(struct repo *repo, const struct point *point, struct tree **ret)
 {
 	return tree_open(repo->store, point->root, 0, ret);

@@ -136,6 +136,10 @@ void restore_result_release(struct restore_result *result);
  * commit.  The safety point is named "before-restore-TARGET-YYYYMMDD-HHMMSS" (made unique). */
 int point_restore(struct head *head, const struct point *target, const char *by,
 		  struct restore_result *ret, struct errbuf *err);
+/* The point that a restore would keep now: its name is right, but it is not made (`ret_made`
+ * false: it is the base, and there already). */
+int point_restore_would_keep(struct head *head, const struct point *target, const char *by,
+			     struct point *ret, bool *ret_made);
 
 /* 1 where the head's tree is that of its base, 0, or an error; head lock held (any way).  What fs/
  * has not yet put into the tree is not seen: commit first. */
@@ -155,6 +159,18 @@ int point_by_name(struct repo *repo, uint64_t workspace, const char *name, size_
 /* All points of a workspace (0: of all), oldest first.  Free with points_free(). */
 int point_list(struct repo *repo, uint64_t workspace, struct point **ret, size_t *ret_count);
 void points_free(struct point *points, size_t count);
+/* Calls `visit` with the name of each point of a workspace whose id is `from` or above, oldest
+ * first (the name is borrowed, not terminated); much cheaper than point_list().  Non-zero ends and
+ * is returned. */
+int point_names(struct repo *repo, uint64_t workspace, uint64_t from,
+		int (*visit)(uint64_t id, const char *name, size_t length, void *context),
+		void *context);
+/* How many points each workspace has, and their bytes together: in order of workspace id, without
+ * those that have none.  free() it. */
+struct point_totals {
+	uint64_t workspace, points, bytes;
+};
+int point_totals(struct repo *repo, struct point_totals **ret, size_t *ret_count);
 
 /* Changes of what people said of a point.  Each is one commit, with its entry in the journal.  `by`
  * NULL: the user of this process.  -ENOENT where the point is gone. */
@@ -162,17 +178,15 @@ int point_rename(struct repo *repo, uint64_t id, const char *name, const char *b
 		 struct errbuf *err);
 const char *point_verdict_text(enum verdict verdict);	      /* "open" … */
 int point_parse_verdict(const char *text, enum verdict *ret); /* -EINVAL */
-/* `reason` may be "". */
+/* `giver` says what the point is good for, `by` enters it (NULL: he who enters it).  `reason` may be
+ * "". */
 int point_set_verdict(struct repo *repo, uint64_t id, enum verdict verdict, const char *reason,
-		      const char *by, struct errbuf *err);
+		      const char *giver, const char *by, struct errbuf *err);
 /* Adds tags that are not there yet, removes others (-ENOENT where one is not there). -EINVAL: "".
  */
 int point_set_tags(struct repo *repo, uint64_t id, const char *const *add, size_t add_count,
 		   const char *const *remove, size_t remove_count, const char *by,
 		   struct errbuf *err);
-/* Records the digest; -EEXIST where it has another one already. */
-int point_set_digest(struct repo *repo, uint64_t id, const struct point_digest *digest,
-		     const char *by, struct errbuf *err);
 
 /* Deletes points in one commit.  -EBUSY where one is held (the message names each hold, its
  * reason, its owner and the command that lifts it).  Children are given the parent of the deleted

@@ -1,5 +1,5 @@
-/* What may change of a point: its name, verdict, tags, holds, digest.  Each change is one action
- * with an entry in the journal. */
+/* What may change of a point: its name, verdict, tags (hold.c: holds, digest.c: digest).  Each
+ * change is one action with an entry in the journal. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,8 +125,8 @@ int point_parse_verdict(const char *text, enum verdict *ret)
 
 struct judging {
 	enum verdict verdict;
-	const char *reason, *by;
-	struct point_pair details[2];
+	const char *reason, *giver, *by;
+	struct point_pair details[3];
 };
 
 static int apply_verdict(struct commit *commit, struct point *point, struct journal_note *note,
@@ -141,12 +141,15 @@ static int apply_verdict(struct commit *commit, struct point *point, struct jour
 		(struct point_pair){(char *)"old_verdict", (char *)verdict_texts[point->verdict]};
 	note->reason = judging->reason;
 	note->details = judging->details;
-	note->detail_count = 2;
-	char *by = point_user(judging->by);
-	if (!by)
+	char *giver = point_user(judging->giver);
+	if (!giver)
 		return -ENOMEM;
 	free(point->verdict_by);
-	point->verdict_by = by;
+	point->verdict_by = giver;
+	judging->details[2] = (struct point_pair){(char *)"given_by", (char *)judging->giver};
+	/* The journal says itself who asked. */
+	bool same = !judging->giver || (judging->by && strcmp(judging->giver, judging->by) == 0);
+	note->detail_count = same ? 2 : 3;
 	point->verdict = judging->verdict;
 	point->verdict_ns = point_now();
 	int error = replace_text(&point->verdict_reason, judging->reason);
@@ -154,9 +157,10 @@ static int apply_verdict(struct commit *commit, struct point *point, struct jour
 }
 
 int point_set_verdict(struct repo *repo, uint64_t id, enum verdict verdict, const char *reason,
-		      const char *by, struct errbuf *err)
+		      const char *giver, const char *by, struct errbuf *err)
 {
-	struct judging judging = {.verdict = verdict, .reason = reason, .by = by};
+	struct judging judging = {
+		.verdict = verdict, .reason = reason, .giver = giver ? giver : by, .by = by};
 	const struct point_change change = {JOURNAL_VERDICT, by, apply_verdict, &judging};
 	return point_change(repo, id, &change, err);
 }
@@ -248,41 +252,4 @@ int point_set_tags(struct repo *repo, uint64_t id, const char *const *add, size_
 	int error = point_change(repo, id, &change, err);
 	free(tagging.details);
 	return error;
-}
-
-/* ---- digest ---- */
-
-struct digesting {
-	const struct point_digest *digest;
-	char text[2 * sizeof(((struct point_digest *)NULL)->bytes) + 1];
-	struct point_pair detail;
-};
-
-static int apply_digest(struct commit *commit, struct point *point, struct journal_note *note,
-			void *context, struct errbuf *err)
-{
-	struct digesting *digesting = context;
-	const struct point_digest *digest = digesting->digest;
-	(void)commit;
-	if (point->digest.known &&
-	    memcmp(point->digest.bytes, digest->bytes, sizeof(digest->bytes)) != 0)
-		return err_set(err, -EEXIST, "point '%s' has another digest already", point->name);
-	if (point->digest.known)
-		return 0;
-	for (size_t i = 0; i < sizeof(digest->bytes); i++)
-		snprintf(digesting->text + 2 * i, 3, "%02x", digest->bytes[i]);
-	digesting->detail = (struct point_pair){(char *)"sha256", digesting->text};
-	note->details = &digesting->detail;
-	note->detail_count = 1;
-	point->digest = *digest;
-	point->digest.known = true;
-	return 1;
-}
-
-int point_set_digest(struct repo *repo, uint64_t id, const struct point_digest *digest,
-		     const char *by, struct errbuf *err)
-{
-	struct digesting digesting = {.digest = digest};
-	const struct point_change change = {JOURNAL_DIGEST, by, apply_digest, &digesting};
-	return point_change(repo, id, &change, err);
 }

@@ -104,12 +104,16 @@ static int find_orphaned(struct bytes key, struct bytes value, void *context)
 	return 0;
 }
 
+/* A child is younger than its parent: none comes before the oldest that goes. */
 static int reparent_points(struct commit *commit, const struct idset *doomed,
 			   const struct point *points, size_t count)
 {
 	struct orphaned_list list = {.doomed = doomed};
+	struct record_key key;
 	int error =
-		commit_records(commit, TABLE_POINTS, (struct bytes){NULL, 0}, find_orphaned, &list);
+		count ? commit_records_from(commit, TABLE_POINTS, record_id_key(&key, points[0].id),
+					    RECORDS_UP, find_orphaned, &list)
+		      : 0;
 	for (size_t i = 0; !error && i < list.count; i++) {
 		struct point point;
 		error = point_read_in_commit(commit, list.items[i].id, &point);

@@ -82,6 +82,9 @@ int point_write(struct commit *commit, const struct point *point);
 int point_peek(struct bytes key, struct bytes value, uint64_t *ret_id,
 	       const struct point_fixed **ret);
 
+/* The name in a record, borrowed from it. -EUCLEAN. */
+int point_peek_name(struct bytes value, const char **ret, size_t *ret_length);
+
 /* All points of a workspace (0: of all), oldest first. */
 int points_read(struct reader *reader, uint64_t workspace, struct point **ret, size_t *ret_count);
 int points_read_in_commit(struct commit *commit, uint64_t workspace, struct point **ret,
@@ -125,6 +128,13 @@ int points_remove(struct repo *repo, struct commit *commit, const struct idset *
 /* After it became durable: bases of open heads. */
 void points_removed(struct repo *repo, const struct idset *doomed, const struct point *points,
 		    size_t count);
+/* Which hold, and until when (0: for ever), for the journal. */
+struct hold_details {
+	char number[24], until[48];
+	struct point_pair pairs[2];
+};
+void hold_describe(uint64_t id, int64_t until_ns, struct hold_details *details,
+		   struct journal_note *note);
 /* 0, or -EBUSY with a message that names each hold and how to lift it. */
 int points_refuse_held(const struct point *points, size_t count, struct errbuf *err);
 

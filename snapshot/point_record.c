@@ -422,6 +422,25 @@ int point_peek(struct bytes key, struct bytes value, uint64_t *ret_id,
 	return 0;
 }
 
+int point_peek_name(struct bytes value, const char **ret, size_t *ret_length)
+{
+	int fixed = record_fixed_length(value, sizeof(struct point_fixed));
+	size_t position = fixed < 0 ? 0 : (size_t)fixed;
+	struct record_field field;
+	if (fixed < 0)
+		return fixed;
+	while (record_next_field(value, &position, &field) == 1) {
+		if (field.tag != POINT_NAME)
+			continue;
+		if (!field.length || field.length > 255 || memchr(field.data, 0, field.length))
+			return -EUCLEAN;
+		*ret = (const char *)field.data;
+		*ret_length = field.length;
+		return 0;
+	}
+	return -EUCLEAN;
+}
+
 /* ---- reading and writing ---- */
 
 int point_read(struct reader *reader, uint64_t id, struct point *ret)

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "index/util/bytes.h"
 #include "snapshot/point_internal.h"
 #include "snapshot/workspace_internal.h"
 
@@ -84,10 +85,9 @@ int point_check_name(const char *name, struct errbuf *err)
 enum { SUGGESTIONS = 3 };
 
 /* Levenshtein distance (insert, delete, replace a byte), row by row; both at most 255 long. */
-static unsigned edit_distance(const char *a, const char *b)
+static unsigned edit_distance(const char *a, const char *b, size_t columns)
 {
 	uint16_t row[256];
-	size_t columns = strlen(b);
 	for (size_t j = 0; j <= columns; j++)
 		row[j] = (uint16_t)j;
 	for (size_t i = 0; a[i]; i++) {
@@ -104,37 +104,49 @@ static unsigned edit_distance(const char *a, const char *b)
 	return row[columns];
 }
 
+struct suggestion {
+	char name[256];
+	unsigned distance;
+};
+
 struct suggestions {
 	const char *name; /* what was asked for */
-	const char *text[SUGGESTIONS];
-	unsigned distance[SUGGESTIONS];
+	struct suggestion items[SUGGESTIONS];
 	size_t count;
 };
 
-/* Keeps the closest, in order.  A name that contains what was asked for is close, too. */
-static void suggest(struct suggestions *list, const char *candidate)
+/* How far a name is away; more than `limit` is not close.  A name that contains what was asked for
+ * is close, too. */
+static unsigned suggestion_distance(const char *asked, const char *name, size_t length,
+				    unsigned limit)
 {
-	size_t length = strlen(list->name);
-	unsigned distance = edit_distance(list->name, candidate);
-	unsigned limit = length < 6 ? 2 : (unsigned)length / 3;
-	if (distance > limit) {
-		if (length < 3 || !strstr(candidate, list->name))
-			return;
-		distance = limit + 1;
-	}
+	size_t asked_length = strlen(asked);
+	size_t apart = asked_length > length ? asked_length - length : length - asked_length;
+	unsigned distance = apart > limit ? limit + 1 : edit_distance(asked, name, length);
+	if (distance > limit && (asked_length < 3 || !memmem(name, length, asked, asked_length)))
+		return limit + 2;
+	return distance > limit ? limit + 1 : distance;
+}
+
+/* Keeps the closest, in order. */
+static int suggest(struct suggestions *list, const char *name, size_t length)
+{
+	size_t asked_length = strlen(list->name);
+	unsigned limit = asked_length < 6 ? 2 : (unsigned)asked_length / 3;
+	unsigned distance = suggestion_distance(list->name, name, length, limit);
 	size_t place = list->count;
-	while (place > 0 && list->distance[place - 1] > distance)
+	while (place > 0 && list->items[place - 1].distance > distance)
 		place--;
-	if (place == SUGGESTIONS)
-		return;
+	if (distance > limit + 1 || place == SUGGESTIONS)
+		return 0;
 	if (list->count < SUGGESTIONS)
 		list->count++;
-	for (size_t i = list->count - 1; i > place; i--) {
-		list->text[i] = list->text[i - 1];
-		list->distance[i] = list->distance[i - 1];
-	}
-	list->text[place] = candidate;
-	list->distance[place] = distance;
+	memmove(&list->items[place + 1], &list->items[place],
+		(list->count - 1 - place) * sizeof(list->items[0]));
+	memcpy(list->items[place].name, name, length);
+	list->items[place].name[length] = 0;
+	list->items[place].distance = distance;
+	return 0;
 }
 
 static int report_not_found(const struct suggestions *list, const char *workspace,
@@ -147,7 +159,7 @@ static int report_not_found(const struct suggestions *list, const char *workspac
 					 i == 0			? ""
 					 : i + 1 == list->count ? " or "
 								: ", ",
-					 list->text[i]);
+					 list->items[i].name);
 	if (list->count)
 		return err_set(err, -ENOENT, "no point '%s' in workspace '%s'; did you mean %s?",
 			       list->name, workspace, names);
@@ -155,21 +167,23 @@ static int report_not_found(const struct suggestions *list, const char *workspac
 		       list->name, workspace);
 }
 
+static int suggest_name(uint64_t id, const char *name, size_t length, void *context)
+{
+	struct suggestions *list = context;
+	(void)id;
+	return suggest(list, name, length);
+}
+
 int point_not_found(struct repo *repo, uint64_t workspace, const char *workspace_name,
 		    const char *name, struct errbuf *err)
 {
 	struct suggestions list = {.name = name};
-	struct point *points = NULL;
-	size_t count = 0;
-	int error = err ? point_list(repo, workspace, &points, &count) : -ENOENT;
-	if (error)
-		return error;
+	int error = 0;
+	if (!err)
+		return -ENOENT;
 	if (strlen(name) <= 255)
-		for (size_t i = 0; i < count; i++)
-			suggest(&list, points[i].name);
-	error = report_not_found(&list, workspace_name, err);
-	points_free(points, count);
-	return error;
+		error = point_names(repo, workspace, 0, suggest_name, &list);
+	return error ? error : report_not_found(&list, workspace_name, err);
 }
 
 /* ---- notations ---- */
@@ -182,47 +196,95 @@ struct resolving {
 	struct errbuf *err;
 };
 
-/* Moves one point out of a list and frees the rest. */
-static int take_point(struct point *points, size_t count, size_t index, struct point *ret)
+/* A walk over the points of a workspace, newest first. */
+struct choosing {
+	uint64_t workspace;
+	uint64_t skip;	 /* by number: how many come before the one */
+	int64_t when_ns; /* by time */
+	uint64_t count;	 /* of the workspace's points so far */
+	uint64_t id;	 /* the one, 0: none yet */
+	int64_t created_ns;
+};
+
+/* 1: a point of the workspace; 0: of another one; -EUCLEAN. */
+static int choosing_takes(struct choosing *choosing, struct bytes key, struct bytes value,
+			  uint64_t *ret_id, int64_t *ret_created_ns)
 {
-	*ret = points[index];
-	points[index] = (struct point){0};
-	points_free(points, count);
-	return 0;
+	const struct point_fixed *fixed;
+	int error = point_peek(key, value, ret_id, &fixed);
+	if (error || get_le64(fixed->workspace) != choosing->workspace)
+		return error;
+	*ret_created_ns = (int64_t)get_le64(fixed->created);
+	choosing->count++;
+	return 1;
+}
+
+static int choose_number(struct bytes key, struct bytes value, void *context)
+{
+	struct choosing *choosing = context;
+	uint64_t id;
+	int64_t created_ns;
+	int takes = choosing_takes(choosing, key, value, &id, &created_ns);
+	if (takes <= 0 || choosing->count - 1 < choosing->skip)
+		return takes < 0 ? takes : 0;
+	choosing->id = id;
+	return 1;
+}
+
+/* The clock may have been set back: only looking at all of them tells which is the newest. */
+static int choose_time(struct bytes key, struct bytes value, void *context)
+{
+	struct choosing *choosing = context;
+	uint64_t id = 0;
+	int64_t created_ns = 0;
+	int takes = choosing_takes(choosing, key, value, &id, &created_ns);
+	if (takes == 1 && created_ns <= choosing->when_ns &&
+	    (!choosing->id || created_ns > choosing->created_ns)) {
+		choosing->id = id;
+		choosing->created_ns = created_ns;
+	}
+	return takes < 0 ? takes : 0;
+}
+
+/* Fills `ret` with the one that was chosen: 1, or 0 where there is none. */
+static int choose(const struct resolving *resolving, struct choosing *choosing,
+		  int (*visit)(struct bytes key, struct bytes value, void *context),
+		  struct point *ret)
+{
+	struct reader *reader;
+	int result = reader_acquire(resolving->repo->store, &reader);
+	if (result)
+		return result;
+	choosing->workspace = resolving->workspace;
+	result = reader_records_from(reader, TABLE_POINTS, (struct bytes){NULL, 0}, RECORDS_DOWN,
+				     visit, choosing);
+	if (result >= 0 && choosing->id)
+		result = point_read(reader, choosing->id, ret);
+	reader_release(reader);
+	return result < 0 ? result : choosing->id != 0;
 }
 
 static int resolve_number(const struct resolving *resolving, uint64_t number, struct point *ret)
 {
-	struct point *points = NULL;
-	size_t count = 0;
-	int error = point_list(resolving->repo, resolving->workspace, &points, &count);
-	if (error)
-		return error;
-	if (number < count)
-		return take_point(points, count, count - 1 - number, ret);
-	points_free(points, count);
+	struct choosing choosing = {.skip = number};
+	int found = choose(resolving, &choosing, choose_number, ret);
+	if (found)
+		return found < 0 ? found : 0;
+	uint64_t count = choosing.count;
 	if (count == 0)
 		return err_set(resolving->err, -ENOENT, "workspace '%s' has no points yet",
 			       resolving->workspace_name);
-	return err_set(resolving->err, -ENOENT, "'%s': workspace '%s' has only %zu point%s",
-		       resolving->spec, resolving->workspace_name, count, count == 1 ? "" : "s");
+	return err_set(resolving->err, -ENOENT, "'%s': workspace '%s' has only %llu point%s",
+		       resolving->spec, resolving->workspace_name, (unsigned long long)count,
+		       count == 1 ? "" : "s");
 }
 
 static int resolve_time(const struct resolving *resolving, int64_t when_ns, struct point *ret)
 {
-	struct point *points = NULL;
-	size_t count = 0;
-	int error = point_list(resolving->repo, resolving->workspace, &points, &count);
-	if (error)
-		return error;
-	size_t best = count;
-	for (size_t i = 0; i < count; i++)
-		if (points[i].created_ns <= when_ns &&
-		    (best == count || points[i].created_ns >= points[best].created_ns))
-			best = i;
-	if (best < count)
-		return take_point(points, count, best, ret);
-	points_free(points, count);
+	struct choosing choosing = {.when_ns = when_ns};
+	int found = choose(resolving, &choosing, choose_time, ret);
+	if (found)
+		return found < 0 ? found : 0;
 	return err_set(resolving->err, -ENOENT, "'%s': workspace '%s' has no point that old",
 		       resolving->spec, resolving->workspace_name);
 }

@@ -29,6 +29,7 @@ int repo_open(const char *directory, unsigned store_flags, const struct io *io, 
 		return error;
 	}
 	pthread_mutex_init(&repo->lock, NULL);
+	pthread_rwlock_init(&repo->making, NULL);
 	pthread_cond_init(&repo->turn_changed, NULL);
 	pthread_cond_init(&repo->group_finished, NULL);
 	*ret = repo;
@@ -43,6 +44,7 @@ struct repo *repo_close(struct repo *repo)
 	store_close(repo->store);
 	pthread_cond_destroy(&repo->group_finished);
 	pthread_cond_destroy(&repo->turn_changed);
+	pthread_rwlock_destroy(&repo->making);
 	pthread_mutex_destroy(&repo->lock);
 	free(repo->heads);
 	free(repo);

@@ -22,6 +22,10 @@ struct repo {
 	uint64_t turn_next; /* the next ticket to hand out */
 	uint64_t turn;	    /* the ticket whose owner has the commit lock */
 
+	/* Held shared, outside of the commit lock, by who makes nodes that are not in a head, from
+	 * the first one until they are committed; exclusively where a collection begins. */
+	pthread_rwlock_t making;
+
 	/* Group commit (repo->lock). */
 	pthread_cond_t group_finished;
 	struct commit_group *gathering; /* callers may join until its cut; NULL: none */

@@ -127,3 +127,37 @@ int point_restore(struct head *head, const struct point *target, const char *by,
 	*ret = restoring.result;
 	return 0;
 }
+
+struct previewing {
+	struct head *head;
+	struct point_keeping keeping;
+	struct point safety; /* owned */
+	bool made;
+};
+
+/* Ends as if it had failed, so that nothing stays. */
+static int preview_act(struct repo *repo, struct commit *commit, void *context)
+{
+	struct previewing *previewing = context;
+	(void)repo;
+	point_release(&previewing->safety); /* of a first try on a full disk */
+	previewing->safety = (struct point){0};
+	int error = point_keep(commit, previewing->head, &previewing->keeping, &previewing->safety,
+			       &previewing->made);
+	return error ? error : -ECANCELED;
+}
+
+int point_restore_would_keep(struct head *head, const struct point *target, const char *by,
+			     struct point *ret, bool *ret_made)
+{
+	struct previewing previewing = {.head = head, .keeping = {"restore", target->name, by}};
+	const struct repo_action action = {preview_act, NULL, &previewing};
+	int error = repo_commit_action(head->repo, &action);
+	if (error != -ECANCELED) {
+		point_release(&previewing.safety);
+		return error ? error : -EIO;
+	}
+	*ret = previewing.safety;
+	*ret_made = previewing.made;
+	return 0;
+}

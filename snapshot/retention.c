@@ -85,20 +85,27 @@ bool retention_is_given(const struct retention_rules *rules)
 	       rules->yearly || rules->tag_count || has_within(rules);
 }
 
-/* The instant that lies the duration before `from_ns`, by the calendar. */
+/* The instant that lies the duration before `from_ns`, by the calendar.  INT64_MIN: before all. */
 static int64_t before(const struct retention_rules *rules, int64_t from_ns)
 {
 	time_t seconds = (time_t)(from_ns / 1000000000);
 	struct tm local;
+	int64_t result;
 	if (!localtime_r(&seconds, &local))
 		return INT64_MIN;
 	local.tm_year -= rules->within.years;
 	local.tm_mon -= rules->within.months;
 	local.tm_mday -= rules->within.days;
 	local.tm_isdst = -1;
-	time_t then = mktime(&local);
-	return ((int64_t)then - (int64_t)rules->within.hours * 3600) * 1000000000 +
-	       from_ns % 1000000000;
+	local.tm_wday = -1; /* set by mktime() where it succeeds */
+	int64_t then = mktime(&local);
+	if (local.tm_wday < 0)
+		return INT64_MIN;
+	then -= (int64_t)rules->within.hours * 3600;
+	if (__builtin_mul_overflow(then, 1000000000, &result) ||
+	    __builtin_add_overflow(result, from_ns % 1000000000, &result))
+		return INT64_MIN;
+	return result;
 }
 
 /* ---- buckets ---- */
@@ -160,12 +167,33 @@ static uint32_t by_buckets(struct bucket *buckets, const struct point *point, si
 
 /* ---- all points ---- */
 
-static bool has_tag(const struct point *point, const struct retention_rules *rules)
+static bool has_tag(const struct point *point, const char *tag, size_t length)
+{
+	for (size_t i = 0; i < point->tag_count; i++)
+		if (strlen(point->tags[i]) == length && memcmp(point->tags[i], tag, length) == 0)
+			return true;
+	return false;
+}
+
+bool retention_has_tags(const struct point *point, const char *list)
+{
+	if (has_tag(point, list, strlen(list)))
+		return true;
+	for (const char *tag = list;; tag++) {
+		size_t length = strcspn(tag, ",");
+		if (!has_tag(point, tag, length))
+			return false;
+		tag += length;
+		if (!*tag)
+			return true;
+	}
+}
+
+static bool has_any_tags(const struct point *point, const struct retention_rules *rules)
 {
 	for (size_t i = 0; i < rules->tag_count; i++)
-		for (size_t j = 0; j < point->tag_count; j++)
-			if (strcmp(rules->tags[i], point->tags[j]) == 0)
-				return true;
+		if (retention_has_tags(point, rules->tags[i]))
+			return true;
 	return false;
 }
 
@@ -178,32 +206,69 @@ static uint32_t by_nature(const struct point *point, bool first, uint64_t curren
 	       (point->id == current ? (uint32_t)RETENTION_CURRENT : 0);
 }
 
-int retention_apply(const struct point *points, size_t count, const bool *considered,
-		    uint64_t current, const struct retention_rules *rules, int64_t now_ns,
-		    uint32_t *ret_reasons)
+/* By time: a clock that was set back makes ids and times disagree. */
+static int newest_first(const void *a, const void *b)
+{
+	const struct point *x = *(const struct point *const *)a;
+	const struct point *y = *(const struct point *const *)b;
+	if (x->created_ns != y->created_ns)
+		return x->created_ns < y->created_ns ? 1 : -1;
+	return x->id < y->id ? 1 : x->id > y->id ? -1 : 0;
+}
+
+/* From when on `within` keeps: counted from the newest point that is not from the future. */
+static int64_t within_since(const struct retention_rules *rules, const struct point **order,
+			    size_t count, int64_t now_ns)
+{
+	if (!has_within(rules))
+		return INT64_MAX;
+	for (size_t i = 0; i < count; i++)
+		if (order[i]->created_ns < now_ns)
+			return before(rules, order[i]->created_ns);
+	return INT64_MIN;
+}
+
+static void apply(const struct point **order, size_t count, const struct retention_rules *rules,
+		  int64_t since, uint32_t *reasons)
 {
 	struct bucket buckets[BUCKETS] = {
 		{RETENTION_LAST, rules->last, -1},	 {RETENTION_HOURLY, rules->hourly, -1},
 		{RETENTION_DAILY, rules->daily, -1},	 {RETENTION_WEEKLY, rules->weekly, -1},
 		{RETENTION_MONTHLY, rules->monthly, -1}, {RETENTION_YEARLY, rules->yearly, -1},
 	};
-	size_t oldest = count, number = 0;
-	int64_t since = INT64_MAX;
-	for (size_t i = count; i-- > 0;)
-		if (!considered || considered[i])
-			oldest = i;
-	for (size_t i = count; i-- > 0;) {
-		const struct point *point = &points[i];
-		ret_reasons[i] = UINT32_MAX;
-		if (considered && !considered[i])
-			continue;
-		if (number == 0 && has_within(rules))
-			since = before(rules, point->created_ns);
-		ret_reasons[i] = by_buckets(buckets, point, number, i == oldest) |
-				 by_nature(point, i == 0, current, now_ns) |
-				 (has_tag(point, rules) ? (uint32_t)RETENTION_TAG : 0) |
-				 (point->created_ns > since ? (uint32_t)RETENTION_WITHIN : 0);
-		number++;
+	for (size_t i = 0; i < count; i++) {
+		const struct point *point = order[i];
+		reasons[i] = by_buckets(buckets, point, i, i == count - 1) |
+			     (has_any_tags(point, rules) ? (uint32_t)RETENTION_TAG : 0) |
+			     (point->created_ns > since ? (uint32_t)RETENTION_WITHIN : 0);
 	}
-	return 0;
+}
+
+int retention_apply(const struct point *points, size_t count, const bool *considered,
+		    uint64_t current, const struct retention_rules *rules, int64_t now_ns,
+		    uint32_t *ret_reasons)
+{
+	const struct point **order = reallocarray(NULL, count + 1, sizeof(order[0]));
+	uint32_t *reasons = reallocarray(NULL, count + 1, sizeof(reasons[0]));
+	size_t considered_count = 0;
+	int error = order && reasons ? 0 : -ENOMEM;
+
+	for (size_t i = 0; !error && i < count; i++) {
+		ret_reasons[i] = UINT32_MAX;
+		if (!considered || considered[i])
+			order[considered_count++] = &points[i];
+	}
+	if (!error) {
+		qsort(order, considered_count, sizeof(order[0]), newest_first);
+		apply(order, considered_count, rules,
+		      within_since(rules, order, considered_count, now_ns), reasons);
+		for (size_t i = 0; i < considered_count; i++) {
+			size_t at = (size_t)(order[i] - points);
+			ret_reasons[at] =
+				reasons[i] | by_nature(order[i], at == 0, current, now_ns);
+		}
+	}
+	free(order);
+	free(reasons);
+	return error;
 }

@@ -4,9 +4,9 @@
  *
  * --keep-last N keeps the N newest; --keep-hourly … --keep-yearly N keep the newest point of each
  * of the last N hours, days, ISO weeks, months, years that have one (local time); --keep-within D
- * all that are no older than D before the newest; --keep-tag T all with that tag.  A point is
- * kept where any rule wants it.  N = -1: without limit.  Where a rule is not used up, it keeps the
- * oldest point too.
+ * all that are no older than D before the newest (that is not from the future); --keep-tag T all
+ * with that tag, or "A,B" all with both.  A point is kept where any rule wants it.  N = -1:
+ * without limit.  Where a rule is not used up, it keeps the oldest point too.
  */
 #ifndef CAIRN_SNAPSHOT_RETENTION_H
 #define CAIRN_SNAPSHOT_RETENTION_H
@@ -45,15 +45,18 @@ enum retention_reason { /* a set of bits; 0: goes */
 			RETENTION_HELD = 1 << 8,
 			RETENTION_WORKING = 1 << 9,  /* verdict */
 			RETENTION_FIRST = 1 << 10,   /* the first point of its workspace */
-			RETENTION_CURRENT = 1 << 11, /* the head is based on it */
+			RETENTION_CURRENT = 1 << 11, /* a head is based on it */
 };
 /* "last", "daily" … of one bit. */
 const char *retention_reason_text(enum retention_reason reason);
 
-/* `points` oldest first, all of one workspace (all of them, so that the first is known);
+/* The point has the tag, or each of "A,B". */
+bool retention_has_tags(const struct point *point, const char *list);
+
+/* `points` in order of id, all of one workspace (all of them, so that the first is known);
  * `considered` (may be NULL: all) says which ones the rules are applied to: the others are kept
  * and do not count.  `current` is the head's base.  Fills `ret_reasons[count]`; a point that is not
- * considered gets UINT32_MAX. */
+ * considered gets UINT32_MAX.  -ENOMEM. */
 int retention_apply(const struct point *points, size_t count, const bool *considered,
 		    uint64_t current, const struct retention_rules *rules, int64_t now_ns,
 		    uint32_t *ret_reasons);

@@ -11,8 +11,11 @@
 #include "snapshot/revise.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "snapshot/diff_internal.h"
 #include "snapshot/point_internal.h"
 #include "snapshot/workspace_internal.h"
 
@@ -36,6 +39,34 @@ static void drop(struct revising *revising)
 	revising->tree = tree_close(revising->tree);
 }
 
+struct asking {
+	const struct revision *revision;
+	int error; /* the first */
+};
+
+static int ask_inode(const struct inode_change *change, void *context)
+{
+	struct asking *asking = context;
+	const struct revision *revision = asking->revision;
+	if (!change->attributes && !change->contents && !change->xattrs)
+		return 0;
+	int error = revision->may_change(change->ino, revision->may_change_context);
+	if (error && !asking->error)
+		asking->error = error;
+	return 0;
+}
+
+/* Nothing that a program is about to write may change under it. */
+static int ask_for_all(struct revising *revising, struct reader *reader)
+{
+	struct asking asking = {.revision = revising->revision};
+	const struct diff_collector collector = {.inode = ask_inode, .context = &asking};
+	if (!revising->revision->may_change)
+		return 0;
+	int error = diff_collect(revising->head->tree, revising->tree, reader, &collector);
+	return error ? error : asking.error;
+}
+
 /* `edit` on a tree over the head's. */
 static int edit_tree(struct repo *repo, struct revising *revising)
 {
@@ -50,6 +81,8 @@ static int edit_tree(struct repo *repo, struct revising *revising)
 	if (error)
 		return error;
 	error = revision->edit(revising->tree, reader, &delta, revision->context);
+	if (!error)
+		error = ask_for_all(revising, reader);
 	reader_release(reader);
 	revising->result.changed = error == 0;
 	revising->result.old_root = tree_root(head->tree);
@@ -92,13 +125,19 @@ static int put_journal(struct repo *repo, struct commit *commit, const struct re
 	return journal_append(repo, commit, &note);
 }
 
-static int put_revision(struct repo *repo, struct commit *commit, struct revising *revising)
+static int keep_state(struct commit *commit, struct revising *revising)
 {
 	const struct revision *revision = revising->revision;
 	struct revise_result *result = &revising->result;
-	struct head *head = revising->head;
 	const struct point_keeping keeping = {revision->what, revision->target, revision->by};
-	int error = point_keep(commit, head, &keeping, &result->safety, &result->safety_made);
+	return point_keep(commit, revising->head, &keeping, &result->safety, &result->safety_made);
+}
+
+static int put_revision(struct repo *repo, struct commit *commit, struct revising *revising)
+{
+	struct revise_result *result = &revising->result;
+	struct head *head = revising->head;
+	int error = keep_state(commit, revising);
 	if (error)
 		return error;
 	revising->state.root = result->new_root;
@@ -124,8 +163,12 @@ static int revise_act(struct repo *repo, struct commit *commit, void *context)
 		return error == 1 ? -ECANCELED : error;
 	if (revising->result.new_root == revising->result.old_root)
 		revising->result.changed = false;
-	if (!revising->result.changed || revising->revision->dry_run)
+	if (!revising->result.changed)
 		return -ECANCELED;
+	if (revising->revision->dry_run) {
+		error = keep_state(commit, revising); /* dropped with the commit */
+		return error ? error : -ECANCELED;
+	}
 	return put_revision(repo, commit, revising);
 }
 
@@ -141,6 +184,24 @@ static void revise_done(struct repo *repo, void *context)
 	if (head->ops && head->ops->switched)
 		head->ops->switched(head->context, revising->result.old_root,
 				    revising->result.new_root);
+}
+
+void revise_reason(const char *const *paths, size_t count, char ret[REVISE_REASON])
+{
+	const size_t more = sizeof(" and 18446744073709551615 more");
+	size_t used = 0, i = 0;
+	*ret = '\0';
+	for (; i < count; i++) {
+		const char *path = *paths[i] ? paths[i] : ".";
+		if (used + strlen(path) + sizeof("only ") + more > REVISE_REASON)
+			break;
+		used += (size_t)snprintf(ret + used, REVISE_REASON - used, "%s%s",
+					 i ? ", " : "only ", path);
+	}
+	if (i && i < count)
+		snprintf(ret + used, REVISE_REASON - used, " and %zu more", count - i);
+	else if (i < count)
+		snprintf(ret, REVISE_REASON, "only %zu paths", count);
 }
 
 int head_revise(struct head *head, const struct revision *revision, struct revise_result *ret,

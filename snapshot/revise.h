@@ -11,6 +11,7 @@
 #define CAIRN_SNAPSHOT_REVISE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "snapshot/journal.h"
@@ -29,13 +30,23 @@ struct revision {
 	int (*edit)(struct tree *tree, struct reader *reader, struct head_counters *counters,
 		    void *context);
 	void *context;
+	/*
+	 * Called after `edit` for each inode of which it changed attributes (link count and times
+	 * are among them), contents or xattrs.  Non-zero where that must not be now, as a program
+	 * has it open for writing: the first such answer becomes the error when all were asked.
+	 * Also on a dry run.  NULL: every one may.  Head locked, as for `edit`.
+	 */
+	int (*may_change)(uint64_t ino, void *context);
+	void *may_change_context;
 	const char *what;   /* "carry", "restore": for the name of the kept point */
 	const char *target; /* name of the point whose files come */
 	const char *by;
 	/* The entry for the journal: `details` and the head's workspace are filled in. */
 	const struct journal_note *note;
 	uint64_t carried; /* a point whose work is in the head from now on, 0: none */
-	bool dry_run;	  /* `edit` runs, and all of it is dropped */
+	/* `edit` runs, and all of it is dropped: the result tells what would be, the kept point's
+	 * name included. */
+	bool dry_run;
 };
 
 struct revise_result {
@@ -45,6 +56,10 @@ struct revise_result {
 	uint64_t old_root, new_root;
 };
 void revise_result_release(struct revise_result *result);
+
+/* "only A, B and 3 more", for the journal: which paths a revision was about.  "" for none. */
+enum { REVISE_REASON = 512 };
+void revise_reason(const char *const *paths, size_t count, char ret[REVISE_REASON]);
 
 int head_revise(struct head *head, const struct revision *revision, struct revise_result *ret,
 		struct errbuf *err);

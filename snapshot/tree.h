@@ -38,6 +38,7 @@ enum item_type {
 	ITEM_INLINE = 5,  /* (ino, INLINE, offset): contents of a small file, a link's target */
 	ITEM_EXTENT = 6,  /* (ino, EXTENT, file offset): a piece of a chunk */
 	ITEM_ORPHAN = 7,  /* (0, ORPHAN, ino): unlinked but still open */
+	ITEM_DIGEST = 8,  /* (ino, DIGEST, 0): in a tree of digests only (snapshot/digest.h) */
 };
 
 /* Compared by ino, then type, then offset; on disk as 17 big-endian bytes. */
@@ -138,6 +139,11 @@ typedef int tree_diff_visitor(const struct tree_item *old_item, const struct tre
 int tree_diff(struct tree *old_tree, struct tree *new_tree, struct reader *reader,
 	      tree_diff_visitor *visit, void *context);
 
+/* The same for from <= key <= to; what lies beside costs the way down to `from`. */
+int tree_diff_range(struct tree *old_tree, struct tree *new_tree, struct reader *reader,
+		    const struct tree_key *from, const struct tree_key *to,
+		    tree_diff_visitor *visit, void *context);
+
 /*
  * Marks every node that `root` reaches, and hands each item of each newly marked leaf to `visit`
  * (for the chunks that it refers to; a non-zero return ends the walk and is returned).  Nodes
@@ -145,6 +151,12 @@ int tree_diff(struct tree *old_tree, struct tree *new_tree, struct reader *reade
  * end the set is incomplete, and must not be used.  Without `visit`, leaves are not read.
  */
 int tree_mark(struct store *store, struct reader *reader, uint64_t root, struct idset *nodes,
+	      int (*visit)(const struct tree_item *item, void *context), void *context);
+
+/* The same where the caller keeps account of the nodes himself: `enter` returns 1 where the node and
+ * what is below it are to be looked at, 0 where they are not, or an error. */
+int tree_walk(struct store *store, struct reader *reader, uint64_t root,
+	      int (*enter)(uint64_t node, void *context),
 	      int (*visit)(const struct tree_item *item, void *context), void *context);
 
 /* Checks the structure below `root`: checksums, key order, levels, fill, birth against the

@@ -235,6 +235,63 @@ int tree_diff_counted(struct tree *old_tree, struct tree *new_tree, struct reade
 	return result;
 }
 
+/* Goes to the first item with a key >= `key`, and opens what is above it. */
+static int position_seek(struct position *position, struct packed_key key)
+{
+	while (!position->at_end && position->level > 0) {
+		int err = position_open(position);
+		struct tree_step *step = &position->at[position->level];
+
+		if (err)
+			return err;
+		if (position->level > 0) {
+			step->slot = (uint16_t)inner_search(step->node, key);
+			continue;
+		}
+		step->slot = (uint16_t)leaf_search(step->node, key);
+		if (step->slot > 0 && leaf_has_key(step->node, step->slot - 1u, key))
+			step->slot--;
+		if (step->slot == node_count(step->node)) {
+			position_skip(position, 1);
+			return 0;
+		}
+	}
+	return 0;
+}
+
+int tree_diff_range(struct tree *old_tree, struct tree *new_tree, struct reader *reader,
+		    const struct tree_key *from, const struct tree_key *to,
+		    tree_diff_visitor *visit, void *context)
+{
+	struct packed_key begin = key_pack(from), end = key_pack(to);
+	struct position a, b;
+	int result;
+
+	if (old_tree->root == new_tree->root)
+		return 0;
+	result = position_start(&a, old_tree, reader);
+	if (result == 0)
+		result = position_start(&b, new_tree, reader);
+	if (result == 0)
+		result = position_seek(&a, begin);
+	if (result == 0)
+		result = position_seek(&b, begin);
+	while (result == 0) {
+		bool a_ends = a.at_end || key_below(end, position_key(&a));
+		bool b_ends = b.at_end || key_below(end, position_key(&b));
+
+		if (a_ends && b_ends)
+			break;
+		if (a_ends)
+			result = diff_alone(&b, false, visit, context);
+		else if (b_ends)
+			result = diff_alone(&a, true, visit, context);
+		else if (!skip_shared(&a, &b))
+			result = diff_step(&a, &b, visit, context);
+	}
+	return result;
+}
+
 int tree_diff(struct tree *old_tree, struct tree *new_tree, struct reader *reader,
 	      tree_diff_visitor *visit, void *context)
 {

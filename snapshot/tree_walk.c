@@ -164,7 +164,8 @@ int tree_next(struct tree_cursor *cursor, struct tree_item *ret)
 /* A walk over committed nodes, each once. */
 struct walk {
 	struct reader *reader;
-	struct idset *nodes;
+	struct idset *nodes;			    /* or: */
+	int (*enter)(uint64_t node, void *context); /* 1: go in, 0: do not, or an error */
 	int (*visit)(const struct tree_item *item, void *context);
 	void *context;
 	struct errbuf *err; /* of a check */
@@ -263,7 +264,7 @@ static int walk_node(const struct walk *walk, uint64_t id, const struct expectat
 	const uint8_t *node;
 	int err;
 
-	err = idset_add(walk->nodes, id);
+	err = walk->enter ? walk->enter(id, walk->context) : idset_add(walk->nodes, id);
 	if (err <= 0)
 		return err;
 	/* Nothing to learn from the leaf: it need not even be read. */
@@ -296,7 +297,18 @@ static int walk_root(const struct walk *walk, uint64_t root)
 int tree_mark(struct store *store, struct reader *reader, uint64_t root, struct idset *nodes,
 	      int (*visit)(const struct tree_item *item, void *context), void *context)
 {
-	struct walk walk = {reader, nodes, visit, context, NULL, false};
+	struct walk walk = {.reader = reader, .nodes = nodes, .visit = visit, .context = context};
+
+	assert(reader_store(reader) == store);
+	(void)store;
+	return walk_root(&walk, root);
+}
+
+int tree_walk(struct store *store, struct reader *reader, uint64_t root,
+	      int (*enter)(uint64_t node, void *context),
+	      int (*visit)(const struct tree_item *item, void *context), void *context)
+{
+	struct walk walk = {.reader = reader, .enter = enter, .visit = visit, .context = context};
 
 	assert(reader_store(reader) == store);
 	(void)store;
@@ -307,7 +319,12 @@ int tree_check(struct store *store, struct reader *reader, uint64_t root, struct
 	       int (*visit)(const struct tree_item *item, void *context), void *context,
 	       struct errbuf *err)
 {
-	struct walk walk = {reader, nodes, visit, context, err, true};
+	struct walk walk = {.reader = reader,
+			    .nodes = nodes,
+			    .visit = visit,
+			    .context = context,
+			    .err = err,
+			    .check = true};
 
 	assert(reader_store(reader) == store);
 	(void)store;

@@ -94,6 +94,8 @@ struct creation {
 	const char *name;
 	uint32_t uid, gid;
 	const struct point *point; /* to clone, or NULL */
+	struct head *head;	   /* to clone, or NULL */
+	uint64_t generation;	   /* of that head from then on */
 	const char *by;
 	struct errbuf *err;
 };
@@ -138,10 +140,36 @@ static int make_tree(struct repo *repo, struct commit *commit, const struct crea
 	return error;
 }
 
+/* As a freeze does, it gives the head a new generation: from then on no node that the clone
+ * reaches is changed in place (I1). */
+static int clone_state(struct repo *repo, struct commit *commit, struct creation *creation,
+		       struct workspace *workspace)
+{
+	struct head_state state;
+	struct workspace source;
+	head_get_state(creation->head, &state);
+	int error = workspace_read_in_commit(commit, creation->head->workspace, &source);
+	if (error)
+		return error == -ENOENT ? -EUCLEAN : error;
+	workspace->root = state.root;
+	workspace->base = state.base;
+	workspace->counters = state.counters;
+	workspace->carried = source.carried;
+	workspace->carried_count = source.carried_count;
+	source.carried = NULL;
+	source.carried_count = 0;
+	workspace_release(&source);
+	creation->generation = store_next(repo->store, COUNTER_GENERATION);
+	state.generation = creation->generation;
+	return workspace_put_state(commit, creation->head->workspace, &state);
+}
+
 /* The rest of a record of which id, generation and name are known. */
-static int fill_workspace(struct repo *repo, struct commit *commit, const struct creation *creation,
+static int fill_workspace(struct repo *repo, struct commit *commit, struct creation *creation,
 			  struct workspace *workspace)
 {
+	if (creation->head)
+		return clone_state(repo, commit, creation, workspace);
 	if (!creation->point)
 		return make_tree(repo, commit, creation, workspace->generation, &workspace->root);
 	struct point point;
@@ -165,8 +193,9 @@ static int fill_workspace(struct repo *repo, struct commit *commit, const struct
 static int journal_creation(struct repo *repo, struct commit *commit,
 			    const struct creation *creation, const struct workspace *workspace)
 {
+	bool clone = creation->point || creation->head;
 	const struct journal_note note = {
-		.action = creation->point ? JOURNAL_CLONE : JOURNAL_WORKSPACE_CREATE,
+		.action = clone ? JOURNAL_CLONE : JOURNAL_WORKSPACE_CREATE,
 		.by = creation->by,
 		.workspace = workspace->id,
 		.workspace_name = workspace->name,
@@ -178,7 +207,7 @@ static int journal_creation(struct repo *repo, struct commit *commit,
 
 static int create_act(struct repo *repo, struct commit *commit, void *context)
 {
-	const struct creation *creation = context;
+	struct creation *creation = context;
 	int error = check_free(commit, creation->name, creation->err);
 	if (error)
 		return error;
@@ -201,12 +230,20 @@ static int create_act(struct repo *repo, struct commit *commit, void *context)
 	return error;
 }
 
+static void create_done(struct repo *repo, void *context)
+{
+	const struct creation *creation = context;
+	(void)repo;
+	if (creation->head)
+		tree_set_generation(creation->head->tree, creation->generation);
+}
+
 static int create(struct repo *repo, struct creation *creation)
 {
 	int error = workspace_check_name(creation->name, creation->err);
 	if (error)
 		return error;
-	const struct repo_action action = {create_act, NULL, creation};
+	const struct repo_action action = {create_act, create_done, creation};
 	return repo_commit_action(repo, &action);
 }
 
@@ -222,6 +259,12 @@ int workspace_clone(struct repo *repo, const struct point *point, const char *na
 {
 	struct creation creation = {.name = name, .point = point, .by = by, .err = err};
 	return create(repo, &creation);
+}
+
+int workspace_clone_head(struct head *head, const char *name, const char *by, struct errbuf *err)
+{
+	struct creation creation = {.name = name, .head = head, .by = by, .err = err};
+	return create(head->repo, &creation);
 }
 
 /* ---- renaming ---- */

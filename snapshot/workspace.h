@@ -31,6 +31,8 @@ int workspace_create(struct repo *repo, const char *name, uint32_t uid, uint32_t
 /* A new workspace that starts as the point is; O(1). -EEXIST. */
 int workspace_clone(struct repo *repo, const struct point *point, const char *name, const char *by,
 		    struct errbuf *err);
+/* The same from the present state of a workspace; its base is the base of that. */
+int workspace_clone_head(struct head *head, const char *name, const char *by, struct errbuf *err);
 int workspace_get(struct repo *repo, const char *name, struct workspace *ret); /* -ENOENT */
 int workspace_list(struct repo *repo, struct workspace **ret, size_t *ret_count);
 void workspaces_free(struct workspace *workspaces, size_t count);

@@ -22,7 +22,7 @@ done
 
 packages='build-essential cmake pkg-config libfuse3-dev fuse3 liblmdb-dev libxxhash-dev libzstd-dev
 	liblz4-dev libssl-dev libjansson-dev libsmartcols-dev libcmocka-dev python3-minimal python3 rsync attr acl
-	util-linux e2fsprogs mount procps sqlite3 shellcheck git stress-ng cpio
+	lmdb-utils util-linux e2fsprogs mount procps sqlite3 shellcheck git stress-ng cpio
 	postgresql postgresql-contrib vim-tiny'
 
 install_packages() {

@@ -10,6 +10,7 @@
 #include "fs/service.h"
 #include "tools/command.h"
 #include "tools/failure.h"
+#include "tools/output.h"
 #include "tools/place.h"
 #include "tools/progress.h"
 
@@ -31,6 +32,13 @@ void call_begin(struct call *call, struct invocation *invocation, const char *op
 	call_text(call, "op", op);
 	if (place && (flags & CALL_WORKSPACE))
 		call_text(call, "workspace", place->workspace);
+}
+
+void call_begin_point(struct call *call, struct invocation *invocation, const char *op,
+		      unsigned flags)
+{
+	call_begin(call, invocation, op, CALL_WORKSPACE | flags);
+	call_text(call, "point", invocation->arguments[0]);
 }
 
 void call_set(struct call *call, const char *key, json_t *value)
@@ -150,15 +158,17 @@ static int call_here(const struct call *call, const char *store, json_t **ret_re
 static int refuse_dead_mount(const struct call *call, const char *store, struct errbuf *err)
 {
 	const json_t *workspace = json_object_get(call->object, "workspace");
-	char *mountpoint;
+	char *mountpoint, *word;
 
 	if (!(call->flags & CALL_PRESENT) ||
 	    service_find_mount_of(store, json_string_value(workspace), &mountpoint))
 		return 0;
+	word = format_shell(mountpoint);
 	err_set(err, -ENOTCONN,
 		"the daemon that served %s has ended unexpectedly; take the dead mount away (cairn "
 		"umount %s), mount again, and look at what is there (the last commit) first",
-		mountpoint, mountpoint);
+		mountpoint, word ? word : mountpoint);
+	free(word);
 	free(mountpoint);
 	return -ENOTCONN;
 }
@@ -217,4 +227,21 @@ int call_run(struct call *call, json_t **ret_ok)
 		*ret_ok = json_incref(json_object_get(result, "ok"));
 	json_decref(result);
 	return code;
+}
+
+int call_report(struct call *call,
+		void (*report)(const struct invocation *invocation, const json_t *ok))
+{
+	const struct invocation *invocation = call->invocation;
+	json_t *ok;
+	int code = call_run(call, &ok);
+
+	if (code)
+		return code;
+	if (invocation->json)
+		output_json(ok);
+	else if (!invocation->quiet || invocation->dry_run)
+		report(invocation, ok);
+	json_decref(ok);
+	return 0;
 }

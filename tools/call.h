@@ -38,6 +38,9 @@ void call_text(struct call *call, const char *key, const char *value); /* NULL: 
 void call_path(struct call *call, const char *key, const char *path);  /* any bytes */
 void call_flag(struct call *call, const char *key, bool value);	       /* false: left out */
 void call_set(struct call *call, const char *key, json_t *value);      /* steals; NULL: no memory */
+/* The same for a command about one point: the workspace, and the first argument as "point". */
+void call_begin_point(struct call *call, struct invocation *invocation, const char *op,
+		      unsigned flags);
 /* To lists of texts, and of paths. */
 void call_append(struct call *call, const char *key, const char *value);
 void call_append_path(struct call *call, const char *key, const char *path);
@@ -46,6 +49,10 @@ void call_append_path(struct call *call, const char *key, const char *path);
 json_t *call_result(struct call *call);
 /* The same; tells errors. Returns the exit code, and what "ok" holds (owned) with 0. */
 int call_run(struct call *call, json_t **ret_ok);
+/* The same, and tells the result: as JSON, or by `report`, if the command may talk (-q) or only
+ * tells what it would do (-n). */
+int call_report(struct call *call,
+		void (*report)(const struct invocation *invocation, const json_t *ok));
 void call_drop(struct call *call);
 
 /* Hands the request to the daemon if one runs: -ENOENT or -ECONNREFUSED otherwise. */

@@ -1,9 +1,10 @@
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tools/call.h"
+#include "tools/changes.h"
 #include "tools/command.h"
 #include "tools/commands.h"
 #include "tools/failure.h"
@@ -71,45 +72,6 @@ static int find_paths(struct invocation *invocation, int *ret_first_path)
 
 /* ---- output --------------------------------------------------------------------------- */
 
-static const char *colour_of(char op)
-{
-	switch (op) {
-	case '+':
-		return "\033[32m";
-	case '-':
-		return "\033[31m";
-	case 'R':
-		return "\033[36m";
-	default:
-		return "\033[33m";
-	}
-}
-
-static int print_lines(const struct invocation *invocation, const json_t *entries)
-{
-	bool colour = format_has_colour(STDOUT_FILENO);
-	const json_t *entry;
-	size_t i;
-
-	json_array_foreach(entries, i, entry)
-	{
-		const char *op = get_text(entry, "op");
-		char *path = get_quoted_path(entry, "path"),
-		     *old_path = get_quoted_path(entry, "old_path");
-
-		if (path && old_path)
-			printf("%s%s %s%s%s%s\n", colour ? colour_of(op[0]) : "", op, old_path,
-			       old_path[0] ? " -> " : "", path, colour ? "\033[m" : "");
-		free(old_path);
-		if (!path || !old_path) {
-			free(path);
-			return failure_memory(invocation);
-		}
-		free(path);
-	}
-	return 0;
-}
-
 /* A rename is "R old", NUL, "new", NUL. */
 static int print_null(const struct invocation *invocation, const json_t *entries)
 {
@@ -136,68 +98,21 @@ static int print_null(const struct invocation *invocation, const json_t *entries
 	return 0;
 }
 
-struct summary {
-	long long added, removed, modified, attributes, renamed;
-	long long old_bytes, new_bytes;
-};
-
-static void summarize(const json_t *entries, struct summary *summary)
-{
-	const json_t *entry;
-	size_t i;
-
-	memset(summary, 0, sizeof(*summary));
-	json_array_foreach(entries, i, entry)
-	{
-		switch (get_text(entry, "op")[0]) {
-		case '+':
-			summary->added++;
-			break;
-		case '-':
-			summary->removed++;
-			break;
-		case 'm':
-			summary->attributes++;
-			break;
-		case 'R':
-			summary->renamed++;
-			break;
-		default:
-			summary->modified++;
-		}
-		if (strcmp(get_text(entry, "type"), "file") == 0) {
-			summary->old_bytes += get_number(entry, "old_size");
-			summary->new_bytes += get_number(entry, "new_size");
-		}
-	}
-}
-
 static int print_summary(const struct invocation *invocation, const json_t *entries)
 {
-	char old_size[FORMAT_MAX], new_size[FORMAT_MAX];
-	struct summary s;
+	struct changes s;
 	json_t *document;
 
-	summarize(entries, &s);
+	changes_count(entries, &s);
 	if (!invocation->json) {
-		const char *pattern =
-			invocation->raw
-				? "%lld\t%lld\t%lld\t%lld\t%lld\t"
-				: "%lld added, %lld removed, %lld modified, %lld attributes "
-				  "only, %lld renamed; ";
-
-		printf(pattern, s.added, s.removed, s.modified, s.attributes, s.renamed);
 		if (invocation->raw)
-			printf("%lld\t%lld\n", s.old_bytes, s.new_bytes);
+			printf("%lld\t%lld\t%lld\t%lld\t%lld\t%lld\t%lld\n", s.added, s.removed,
+			       s.modified, s.attributes, s.renamed, s.old_bytes, s.new_bytes);
 		else
-			printf("%s before, %s now\n", format_size((uint64_t)s.old_bytes, old_size),
-			       format_size((uint64_t)s.new_bytes, new_size));
+			changes_print_counts(stdout, &s);
 		return 0;
 	}
-	document =
-		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "added", s.added, "removed",
-			  s.removed, "modified", s.modified, "attributes", s.attributes, "renamed",
-			  s.renamed, "old_bytes", s.old_bytes, "new_bytes", s.new_bytes);
+	document = changes_json(&s);
 	if (!document)
 		return failure_memory(invocation);
 	output_json(document);
@@ -212,7 +127,7 @@ static int print_diff(const struct invocation *invocation, const json_t *entries
 	if (invocation->json || invocation->raw)
 		return output_rows(invocation, diff_columns, entries);
 	if (!option_given(invocation, "null"))
-		return print_lines(invocation, entries);
+		return changes_print(stdout, entries, SIZE_MAX) ? failure_memory(invocation) : 0;
 	return print_null(invocation, entries);
 }
 

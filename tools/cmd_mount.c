@@ -17,6 +17,7 @@
 #include "tools/daemonize.h"
 #include "tools/failure.h"
 #include "tools/mount_helper.h"
+#include "tools/mounting.h"
 #include "tools/output.h"
 #include "tools/place.h"
 
@@ -39,7 +40,7 @@ static void step(void)
 
 /* A mount whose daemon is gone.  Listings may still come from the kernel's cache, attributes too;
  * statfs always asks. */
-static bool is_dead(const char *mountpoint)
+bool mount_is_dead(const char *mountpoint)
 {
 	struct statvfs status;
 
@@ -66,7 +67,7 @@ static int run_program(const char *const arguments[])
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
 }
 
-static int take_away(const char *mountpoint, bool lazy)
+int mount_take_away(const char *mountpoint, bool lazy)
 {
 	/* "--": the path may start with anything. */
 	const char *const fusermount[] = {"fusermount3", lazy ? "-uz" : "-u", "--", mountpoint,
@@ -113,7 +114,7 @@ static int heal_mount(struct invocation *invocation, const char *path, const cha
 			       "the daemon of the mount at %s (store %s) is gone\n"
 			       "'cairn umount %s' takes that mount away.",
 			       mountpoint, store, mountpoint);
-	else if (take_away(mountpoint, false) && take_away(mountpoint, true))
+	else if (mount_take_away(mountpoint, false) && mount_take_away(mountpoint, true))
 		code = failure(
 			invocation, SERVICE_FAILED,
 			"the daemon of the mount at %s is gone, and it cannot be taken away\n"
@@ -136,7 +137,7 @@ static int heal(struct invocation *invocation, const char *path)
 		return failure_memory(invocation);
 	do {
 		code = heal_mount(invocation, path, real);
-	} while (code == 0 && is_dead(path)); /* mounts may lie on each other */
+	} while (code == 0 && mount_is_dead(path)); /* mounts may lie on each other */
 	free(real);
 	return code;
 }
@@ -145,7 +146,7 @@ static int check_mountpoint(struct invocation *invocation, const char *path)
 {
 	struct stat status;
 
-	if (is_dead(path)) {
+	if (mount_is_dead(path)) {
 		int code = heal(invocation, path);
 
 		if (code)
@@ -178,8 +179,7 @@ static bool wait_for_lock(const struct invocation *invocation, const char *store
 }
 
 /* The daemon that is there, or a new one; both may change under our hands for a moment. */
-static json_t *mount_background(struct invocation *invocation, const char *store,
-				const json_t *object)
+json_t *mount_background(struct invocation *invocation, const char *store, const json_t *object)
 {
 	for (int waited = 0;; waited += STEP_MS) {
 		json_t *result = NULL;
@@ -346,7 +346,7 @@ static int umount_dead(const struct invocation *invocation, const char *store,
 		       const char *workspace, const char *mountpoint, bool lazy)
 {
 	json_t *document;
-	int error = take_away(mountpoint, lazy);
+	int error = mount_take_away(mountpoint, lazy);
 
 	if (error == -EBUSY)
 		return failure(invocation, SERVICE_BUSY,
@@ -367,8 +367,8 @@ static int umount_dead(const struct invocation *invocation, const char *store,
 }
 
 /* The call returns when the daemon has let go of the store, or serves another mount. */
-static int umount_live(struct invocation *invocation, const char *store, const char *mountpoint,
-		       bool lazy, json_t **ret_result)
+int umount_live(struct invocation *invocation, const char *store, const char *mountpoint, bool lazy,
+		json_t **ret_result)
 {
 	char *encoded = service_encode_text(mountpoint, strlen(mountpoint));
 	json_t *object = encoded ? json_pack("{s:s, s:s, s:b}", "op", "umount", "mountpoint",
@@ -388,7 +388,7 @@ static int umount_mount(struct invocation *invocation, const char *store, const 
 	int error = umount_live(invocation, store, mountpoint, lazy, &result), code;
 
 	/* A daemon that answers may be another one, which knows nothing of this mount. */
-	if ((error || service_result_code(result)) && is_dead(mountpoint)) {
+	if ((error || service_result_code(result)) && mount_is_dead(mountpoint)) {
 		json_decref(result);
 		return umount_dead(invocation, store, workspace, mountpoint, lazy);
 	}

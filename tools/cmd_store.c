@@ -109,6 +109,10 @@ static void print_savings(const json_t *status)
 	snprintf(note, sizeof(note), "after compression (%.1fx), %.1fx in all", compression,
 		 dedup * compression);
 	print_size("stored", status, "stored_bytes", note);
+	if (!json_is_null(json_object_get(status, "exclusive_bytes"))) {
+		print_size("exclusive", status, "exclusive_bytes", "of single points, each alone");
+		print_size("shared", status, "shared_bytes", "between points and workspaces");
+	}
 	print_size("index", status, "index_bytes", "");
 	print_size("reclaimable", status, "reclaimable_bytes",
 		   get_number(status, "reclaimable_bytes") > 0 ? "'cairn gc' gives it back" : "");
@@ -194,26 +198,6 @@ int cmd_gc(struct invocation *invocation)
 	return 0;
 }
 
-/* What is damaged is the result of a check: on stdout. */
-static int report_damage(const struct invocation *invocation, json_t *result)
-{
-	json_t *error = json_object_get(result, "error");
-	const json_t *findings = json_object_get(json_object_get(error, "detail"), "findings");
-	const json_t *finding;
-	size_t i;
-
-	if (!invocation->json) {
-		json_array_foreach(findings, i, finding)
-		{
-			char *text = format_escape(json_string_value(finding));
-
-			printf("%s\n", text ? text : "");
-			free(text);
-		}
-	}
-	return failure_result(invocation, result);
-}
-
 int cmd_check(struct invocation *invocation)
 {
 	bool read_data = option_given(invocation, "read-data");
@@ -222,11 +206,15 @@ int cmd_check(struct invocation *invocation)
 	json_t *answer, *result;
 	int code;
 
+	if (option_given(invocation, "digest"))
+		return check_digest(invocation, option_value(invocation, "digest"));
+	if (option_given(invocation, "expect"))
+		return usage_error(invocation, "--expect goes with --digest POINT");
 	call_begin(&call, invocation, "check", CALL_READ_ONLY);
 	call_flag(&call, "read_data", read_data);
 	answer = call_result(&call);
 	if (service_result_code(answer)) {
-		code = report_damage(invocation, answer);
+		code = failure_findings(invocation, answer);
 		json_decref(answer);
 		return code;
 	}

@@ -17,7 +17,8 @@ struct place;
 struct option_spec {
 	const char *name;  /* long name; NULL ends a table */
 	char letter;	   /* 0: none */
-	const char *value; /* what its value is called in help; NULL: it takes none */
+	const char *value; /* what its value is called in help, "[=NAME]" where it may be left out;
+			      NULL: it takes none */
 	const char *help;
 };
 

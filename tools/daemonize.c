@@ -57,6 +57,7 @@ run_daemon(const char *store, const json_t *first, int pipe_fd)
 {
 	/* Alive until `ready`: a mount started under a pipeline that ends must not die of it. */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGQUIT, SIG_DFL); /* who starts it may have caught it (tools/child.h) */
 	setsid();
 	point_to_null(STDIN_FILENO);
 	point_to_null(STDOUT_FILENO);

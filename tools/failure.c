@@ -65,6 +65,25 @@ int failure_result(const struct invocation *invocation, const json_t *result)
 	return service_result_code(result);
 }
 
+int failure_findings(const struct invocation *invocation, const json_t *result)
+{
+	const json_t *error = json_object_get(result, "error");
+	const json_t *findings = json_object_get(json_object_get(error, "detail"), "findings");
+	const json_t *finding;
+	size_t i;
+
+	if (!invocation->json) {
+		json_array_foreach(findings, i, finding)
+		{
+			char *text = format_escape(json_string_value(finding));
+
+			printf("%s\n", text ? text : "");
+			free(text);
+		}
+	}
+	return failure_result(invocation, result);
+}
+
 int failure_errno(const struct invocation *invocation, int error, const char *message)
 {
 	json_t *result = service_error(error, message);

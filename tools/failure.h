@@ -20,6 +20,9 @@ int usage_error(const struct invocation *invocation, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /* Tells the error of a service's result; NULL: no memory. */
 int failure_result(const struct invocation *invocation, const json_t *result);
+/* The same where something was checked: what was found ("findings" in the error's detail) is the
+ * result, a line each on stdout. */
+int failure_findings(const struct invocation *invocation, const json_t *result);
 /* Tells a negative errno of a function that filled `message` (may be empty). */
 int failure_errno(const struct invocation *invocation, int error, const char *message);
 

@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "index/util/shell.h"
+
 const char *format_size(uint64_t bytes, char buffer[FORMAT_MAX])
 {
 	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -194,25 +196,51 @@ char *format_escape(const char *text)
 
 char *format_shell(const char *word)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				    "0123456789_@%+=:,./-";
-	char *result, *out;
+	size_t size = SHELL_QUOTED(strlen(word));
+	char *buffer = malloc(size);
+	const char *quoted;
 
-	if (word[0] && word[strspn(word, plain)] == '\0')
-		return strdup(word);
-	result = out = malloc(4 * strlen(word) + 3);
-	if (!result)
+	if (!buffer)
 		return NULL;
-	*out++ = '\'';
-	for (; *word; word++) {
-		if (*word == '\'')
-			out = stpcpy(out, "'\\''");
-		else
-			*out++ = *word;
-	}
-	*out++ = '\'';
-	*out = '\0';
-	return result;
+	quoted = shell_quote(word, buffer, size);
+	if (quoted != buffer)
+		memcpy(buffer, quoted, strlen(quoted) + 1);
+	return buffer;
+}
+
+/* Puts a word behind what is there; frees that where memory is out. */
+static char *append_word(char *line, const char *word)
+{
+	char *quoted = format_shell(word), *longer;
+
+	if (!line || !quoted || asprintf(&longer, "%s%s%s", line, line[0] ? " " : "", quoted) < 0)
+		longer = NULL;
+	free(line);
+	free(quoted);
+	return longer;
+}
+
+static char *append_words(char *line, const char *const *words)
+{
+	for (; *words; words++)
+		line = append_word(line, *words);
+	return line;
+}
+
+char *format_command(const char *const *words)
+{
+	return append_words(strdup(""), words);
+}
+
+char *format_cairn(const char *store, const char *workspace, const char *const *words)
+{
+	char *line = strdup("cairn");
+
+	if (store)
+		line = append_word(append_word(line, "-s"), store);
+	if (workspace)
+		line = append_word(append_word(line, "-w"), workspace);
+	return append_words(line, words);
 }
 
 bool format_is_utf8(void)

@@ -32,6 +32,10 @@ char *format_escape(const char *text);
 
 /* A word as a shell takes it: in single quotes where it needs them.  malloc'ed. */
 char *format_shell(const char *word);
+/* Several, NULL-terminated, with spaces between them. */
+char *format_command(const char *const *words);
+/* "cairn -s STORE -w WORKSPACE WORDS"; store and workspace may be NULL. */
+char *format_cairn(const char *store, const char *workspace, const char *const *words);
 
 /* Does the terminal (or who reads the output) expect UTF-8? */
 bool format_is_utf8(void);

@@ -8,9 +8,9 @@ static void print_options(const struct option_spec *options)
 {
 	for (; options && options->name; options++) {
 		char left[64];
-		int length =
-			snprintf(left, sizeof(left), "--%s%s%s", options->name,
-				 options->value ? " " : "", options->value ? options->value : "");
+		int length = snprintf(left, sizeof(left), "--%s%s%s", options->name,
+				      options->value && options->value[0] != '[' ? " " : "",
+				      options->value ? options->value : "");
 
 		if (options->letter)
 			printf("  -%c, ", options->letter);

@@ -22,6 +22,12 @@ struct option_set {
 	char shorts[2 + 2 * OPTIONS_MAX + 1];
 };
 
+/* "[=NAME]": a value may be left out, also of the letter. */
+static bool option_is_bare(const struct option_spec *option)
+{
+	return option->value && option->value[0] == '[';
+}
+
 static void set_add(struct option_set *set, const struct option_spec *table)
 {
 	char *letter = set->shorts + strlen(set->shorts);
@@ -31,13 +37,15 @@ static void set_add(struct option_set *set, const struct option_spec *table)
 		set->specs[set->count] = table;
 		set->longs[set->count] = (struct option){
 			.name = table->name,
-			.has_arg = table->value ? required_argument : no_argument,
+			.has_arg = !table->value	   ? no_argument
+				   : option_is_bare(table) ? optional_argument
+							   : required_argument,
 			.val = LONG_BASE + set->count,
 		};
 		set->count++;
 		if (table->letter) {
 			*letter++ = table->letter;
-			if (table->value)
+			if (table->value && !option_is_bare(table))
 				*letter++ = ':';
 		}
 	}
@@ -198,13 +206,23 @@ static int check_fit(struct invocation *invocation)
 	return 0;
 }
 
-/* How many arguments stand behind "--"; getopt has moved it to argv[first - 1] if there was one. */
-static int count_after_dashes(int argc, char **argv, int first, const char *const *original)
+static bool is_value(const struct invocation *invocation, const char *word)
+{
+	for (size_t i = 0; i < invocation->value_count; i++)
+		if (invocation->values[i].value == word)
+			return true;
+	return word == invocation->store || word == invocation->workspace;
+}
+
+/* How many arguments stand behind the first "--" that is no option's value; getopt has moved it to
+ * argv[first - 1] if there was one. */
+static int count_after_dashes(const struct invocation *invocation, int argc, char **argv, int first,
+			      const char *const *original)
 {
 	if (first < 2 || strcmp(argv[first - 1], "--") != 0)
 		return 0;
-	for (int i = argc - 1; i > 0; i--)
-		if (strcmp(original[i], "--") == 0)
+	for (int i = 1; i < argc; i++)
+		if (strcmp(original[i], "--") == 0 && !is_value(invocation, original[i]))
 			return argc - 1 - i;
 	return 0;
 }
@@ -221,7 +239,8 @@ static int parse_command(struct invocation *invocation, int argc, char **argv)
 	invocation->arguments = argv + optind;
 	invocation->argument_count = argc - optind;
 	if (code == 0)
-		invocation->after_dashes = count_after_dashes(argc, argv, optind, original);
+		invocation->after_dashes =
+			count_after_dashes(invocation, argc, argv, optind, original);
 	free(original);
 	if (code || invocation->help || invocation->version)
 		return code;

@@ -27,8 +27,8 @@ wrong 'mistyped command, swapped' "Did you mean 'log'" lgo
 wrong 'mistyped group' "Did you mean 'workspace'" workspce
 wrong 'half a command' "workspace" workspace
 wrong 'unknown command of a group' 'no such command: workspace frob' workspace frob
-for later in carry try bisect prune find journal export import send receive lease confirm \
-	report verdict; do
+for later in export import send receive lease confirm \
+	report; do
 	wrong "later: $later" "no such command: $later" "$later"
 done
 
@@ -43,10 +43,6 @@ wrong 'bad --progress' 'auto, always, never or json' gc --progress sometimes
 wrong 'no argument' 'argument is missing' freeze
 wrong 'too few arguments' 'one more argument' rename a
 wrong 'too many arguments' "too many: 'b'" freeze a b
-wrong 'restore has no PATH yet' "too many: 'path'" restore a path
-wrong 'restore has no --to yet' 'no such option' restore a --to x
-wrong 'freeze has no --pre yet' 'no such option' freeze a --pre true
-wrong 'freeze has no --post yet' 'no such option' freeze a --post true
 wrong 'dry run where there is none' 'dry run' freeze a -n
 wrong 'dry run before the command' 'dry run' -n freeze a
 wrong '-H where nothing is listed' '-H' freeze a -H

@@ -20,12 +20,13 @@ TOGETHER, WORKERS = 5, 2
 MEMORY_LIMIT_MB = 600  # the engine's budgets, the mapped index, and the inodes that the kernel remembers
 
 # Those of the filesystem class (and others that take --temp-path) that work on files of a directory.
-# Not here: bind-mount, binderfs and umount (mount other file systems), procfs, and loop and swap (a block
-# device or swap space on a file that a process serves can hang the machine, with any FUSE file system).
+# Not here: bind-mount, binderfs and umount (mount other file systems), io (calls syncfs on every file system
+# that the machine has mounted, and fails where one of those does), procfs, and loop and swap (a block device or
+# swap space on a file that a process serves can hang the machine, with any FUSE file system).
 STRESSORS = """
     access aio aiol chattr chdir chmod chown chroot close copy-file dentry dir dirdeep dirmany dnotify dup exec
     fallocate fanotify fault fcntl fiemap fifo file-ioctl filename flock fpunch fsize fstat full getdent handle
-    hdd inode-flags inotify io io-uring iomix ioprio landlock lease link locka lockf lockofd mknod mmap msync
+    hdd inode-flags inotify io-uring iomix ioprio landlock lease link locka lockf lockofd mknod mmap msync
     msyncmany open readahead rename revio seek sendfile splice stackmmap symlink sync-file tee touch utime
     verity vm-splice xattr
     """.split()

@@ -327,12 +327,31 @@ def read_only_disk(base):
     run("umount", one.store)
 
 
+def beside_a_refused_one(base):
+    """The daemon of a mount that is refused ends at once: whoever talks to it meanwhile gets another one."""
+    one = Workspace(base, "beside")
+    gone = 0
+    script = 'while [ -e "$1" ]; do "$0" -s "$2" mount / 2>/dev/null; done'
+    on = people.write(os.path.join(base, "on"), "")
+    refused = [subprocess.Popen(["sh", "-c", script, harness.CAIRN, on, one.store]) for _ in range(2)]
+    for _ in range(40):
+        # It may have to wait longer than it does, so often is the store taken.
+        if one.cairn("mount", one.path, ok=False).returncode == 0:
+            time.sleep(0.05)
+            gone += not os.path.ismount(one.path)
+            run(harness.CAIRN, "umount", one.path, ok=False)
+    os.unlink(on)
+    for child in refused:
+        child.wait(timeout=60)
+    check(gone == 0, "a mount that was said to be there stays, though another was refused at that moment", gone)
+
+
 def main():
     people.need_mount()
     base, _, world = people.machine(["ann"])
     parts = {"again": again, "numbers": numbers, "waits": waits, "busy": busy, "container": in_a_container,
              "dead": lambda b: dead(b, world["ann"]), "places": places, "foreground": foreground,
-             "surroundings": surroundings, "read_only_disk": read_only_disk}
+             "surroundings": surroundings, "read_only_disk": read_only_disk, "beside_a_refused_one": beside_a_refused_one}
     for name in sys.argv[1:] or parts:
         started = time.monotonic()
         parts[name](base)

@@ -212,8 +212,11 @@ static void small_link_count(struct small *small, uint64_t ino, int change)
 {
 	struct inode_attr attr;
 	must(inode_get(small->tree, small->reader, ino, &attr));
+	const struct timespec mtime = attr.mtime;
 	attr.nlink = (uint32_t)((int)attr.nlink + change);
 	small_touch(&attr);
+	if (!S_ISDIR(attr.mode)) /* a link changes the ctime only */
+		attr.mtime = mtime;
 	must(inode_put(small->tree, small->reader, ino, &attr));
 }
 

@@ -71,6 +71,8 @@ static const struct scene scenes[] = {
 	{"both changed", "w a 1;w z 1", "w a 2;w z 2", "w a 3", "M z", "both_changed a",
 	 .keep = "a=3 z=2", .take = "a=2 z=2", .both = "a=3 a.from-from=2 z=2"},
 	{"contents there, mode here", "w a 1", "w a 2", "c a 600", "M a", "", .keep = "a=2,600"},
+	{"replaced here, moved there", "w d 1;m t", "m c;r d c/b", "o d 2", "+ c; R d -> c/b", "",
+	 .keep = "c/ c/b=2 t/"},
 	{"mode there, contents here", "w a 1", "c a 600", "w a 2", "m a", "", .keep = "a=2,600"},
 	{"xattr there, contents here", "w a 1", "x a v", "w a 2", "m a", "", .keep = "a=2,x=v"},
 	{"modes differ", "w a 1", "c a 600", "c a 640", "", "both_changed a", .keep = "a=1,640",

@@ -192,6 +192,33 @@ static void records_of_the_upper_rooms(void **state)
 	assert_ok(reader_records(reader, TABLE_JOURNAL, (struct bytes){NULL, 0}, see, &seen));
 	assert_ok(reader_records(reader, TABLE_POINTS, text("z"), see, &seen));
 	assert_int_equal(seen.count, 0);
+	/* From a key on, in both directions. */
+	static const struct {
+		const char *from, *up, *down;
+	} walks[] = {
+		{"", "a=y b= b/1=one b/2=two ", "b/2=two b/1=one b= a=y "},
+		{"b/1", "b/1=one b/2=two ", "b/1=one b= a=y "},
+		{"b/11", "b/2=two ", "b/1=one b= a=y "},
+		{"A", "a=y b= b/1=one b/2=two ", ""},
+		{"z", "", "b/2=two b/1=one b= a=y "},
+	};
+	for (size_t i = 0; i < sizeof(walks) / sizeof(walks[0]); i++) {
+		seen = (struct seen){.count = 0};
+		assert_ok(reader_records_from(reader, TABLE_POINTS, text(walks[i].from), RECORDS_UP,
+					      see, &seen));
+		assert_string_equal(seen.keys, walks[i].up);
+		seen = (struct seen){.count = 0};
+		assert_ok(reader_records_from(reader, TABLE_POINTS, text(walks[i].from),
+					      RECORDS_DOWN, see, &seen));
+		assert_string_equal(seen.keys, walks[i].down);
+	}
+	seen = (struct seen){.count = 0};
+	assert_ok(reader_records_from(reader, TABLE_JOURNAL, text(""), RECORDS_DOWN, see, &seen));
+	assert_int_equal(seen.count, 0);
+	seen = (struct seen){"", 0, 2};
+	assert_int_equal(
+		reader_records_from(reader, TABLE_POINTS, text(""), RECORDS_DOWN, see, &seen), 77);
+	assert_string_equal(seen.keys, "b/2=two b/1=one ");
 	assert_ok(reader_record(reader, TABLE_NAMES, (struct bytes){long_key, RECORD_KEY_MAX},
 				&value));
 	assert_int_equal(value.length, RECORD_VALUE_MAX);

@@ -166,6 +166,7 @@ static void stopping_keeps_what_is_done(void **state)
 	struct sweep_result result;
 	struct commit *commit;
 	struct sweep *sweep;
+	uint64_t done;
 	int calls = 0;
 
 	assert_ok(commit_begin(store, &commit));
@@ -177,9 +178,10 @@ static void stopping_keeps_what_is_done(void **state)
 	assert_ok(sweep_run(sweep, &nothing, &nothing, false, stop_after_two, &calls, &result));
 	sweep_end(sweep);
 	assert_int_equal(calls, 2);
-	assert_int_equal(result.nodes, 8192);
+	done = result.nodes; /* two batches, whose size depends on how long a commit takes */
+	assert_in_range(done, 2 * 128, 2 * 4096);
 	result = sweep_all(store, &nothing, &nothing, false);
-	assert_int_equal(result.nodes, NODES - 8192);
+	assert_int_equal(result.nodes, NODES - done);
 	store_close(store);
 }
 

@@ -2,6 +2,7 @@
 #include "index_testing.h"
 
 #include "index/util/idset.h"
+#include "index/util/shell.h"
 #include "index/util/u64map.h"
 
 static void map_behaves_like_an_array(void **state)
@@ -124,6 +125,31 @@ static void messages_are_cut_to_fit(void **state)
 	assert_int_equal(err_set(NULL, -EPERM, "%s", text), -EPERM);
 }
 
+static void words_are_quoted_for_a_shell(void **state)
+{
+	static const struct {
+		const char *word, *quoted;
+	} cases[] = {
+		{"plain-1.2_3@x", "plain-1.2_3@x"},
+		{"", "''"},
+		{"two words", "'two words'"},
+		{"it's", "'it'\\''s'"},
+		{"$(x) `x` \"y\"", "'$(x) `x` \"y\"'"},
+		{"~", "'~'"},
+		{"\xc3\xa4", "'\xc3\xa4'"},
+	};
+	char buffer[SHELL_QUOTED(16)];
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_string_equal(shell_quote(cases[i].word, buffer, sizeof(buffer)),
+				    cases[i].quoted);
+	/* The longest that a word of this length can become. */
+	assert_int_equal(strlen(shell_quote("''''''''''''''''", buffer, sizeof(buffer))),
+			 SHELL_QUOTED(16) - 1);
+	assert_string_equal(shell_quote("two words", buffer, 12), "two words");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -132,6 +158,7 @@ int main(void)
 		cmocka_unit_test(set_behaves_like_an_array),
 		cmocka_unit_test(bytes_have_an_order),
 		cmocka_unit_test(messages_are_cut_to_fit),
+		cmocka_unit_test(words_are_quoted_for_a_shell),
 	};
 
 	return cmocka_run_group_tests_name("index: util", tests, NULL, NULL);

@@ -440,6 +440,8 @@ static void test_format_document(void **state)
 	const struct dirent_target target = {EXAMPLE_INO, DT_REG};
 	const struct dirent_target many = {0x15, DT_REG};
 	const struct extent piece = {65536, 0x2a, 4096, 4464};
+	const struct tree_key digest_key = {EXAMPLE_INO, ITEM_DIGEST, 0};
+	uint8_t digest[32];
 	int64_t delta;
 
 	(void)state;
@@ -459,6 +461,9 @@ static void test_format_document(void **state)
 	assert_int_equal(extent_replace(tree, NULL, EXAMPLE_INO, 65536, 4464, &piece, 1, &delta),
 			 0);
 	assert_int_equal(orphan_add(tree, NULL, 0x17), 0);
+	for (int i = 0; i < 32; i++)
+		digest[i] = (uint8_t)i;
+	assert_int_equal(tree_put(tree, NULL, &digest_key, digest, sizeof(digest)), 0);
 	for (int i = 0; i < 238; i++) {
 		char name[16];
 		int length = snprintf(name, sizeof(name), "link%d", i);
@@ -474,6 +479,7 @@ static void test_format_document(void **state)
 	check_dump(tree, "### INLINE", 0, 0x16, ITEM_INLINE);
 	check_dump(tree, "### EXTENT", 0, EXAMPLE_INO, ITEM_EXTENT);
 	check_dump(tree, "### ORPHAN", 0, 0, ITEM_ORPHAN);
+	check_dump(tree, "### DIGEST", 0, EXAMPLE_INO, ITEM_DIGEST);
 	memory_chunks_clear();
 	memory_tree_free(tree);
 }

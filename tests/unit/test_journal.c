@@ -119,7 +119,7 @@ static void test_every_change_has_its_entry(void **state)
 	must(point_restore(fixture->head, &one, "bert", &restored, &err));
 	must(point_hold(repo, one.id, "audit", "bert", 0, &hold, &err));
 	must(point_unhold(repo, one.id, hold, "bert", &err));
-	must(point_set_verdict(repo, one.id, VERDICT_WORKING, "sums agree", "eva", &err));
+	must(point_set_verdict(repo, one.id, VERDICT_WORKING, "sums agree", "eva", "root", &err));
 	must(point_set_tags(repo, one.id, tags, 1, NULL, 0, "eva", &err));
 	must(point_rename(repo, one.id, "uno", "eva", &err));
 	must(workspace_clone(repo, &one, "copy", "eva", &err));
@@ -138,7 +138,7 @@ static void test_every_change_has_its_entry(void **state)
 		 "restore main one  safety_point=%s\n"
 		 "hold main one audit hold=%llu\n"
 		 "release main one  hold=%llu\n"
-		 "verdict main one sums agree verdict=working old_verdict=open\n"
+		 "verdict main one sums agree verdict=working old_verdict=open given_by=eva\n"
 		 "tag main one  added=gate\n"
 		 "rename main uno  old_name=one\n"
 		 "clone copy one \n"
@@ -180,7 +180,7 @@ static void test_refused_changes_have_none(void **state)
 	must(workspace_delete(repo, "copy", true, NULL, &err)); /* a dry run */
 	must(point_rename(repo, one.id, "one", NULL, &err));	/* its own name */
 	assert_int_equal(point_set_tags(repo, one.id, NULL, 0, missing, 1, NULL, &err), -ENOENT);
-	assert_int_equal(point_set_verdict(repo, 999, VERDICT_BROKEN, "", NULL, &err), -ENOENT);
+	assert_int_equal(point_set_verdict(repo, 999, VERDICT_BROKEN, "", NULL, NULL, &err), -ENOENT);
 	assert_int_equal(read_story(repo).count, count + 1); /* the clone */
 	assert_verified(repo);
 	point_release(&one);
@@ -197,7 +197,7 @@ static void test_verdicts_and_tags(void **state)
 	struct point point = freeze_named(fixture->head, "one");
 	assert_int_equal(point.verdict, VERDICT_OPEN);
 	assert_int_equal(point.verdict_ns, 0);
-	must(point_set_verdict(repo, point.id, VERDICT_BROKEN, "rents are doubled", "eva", &err));
+	must(point_set_verdict(repo, point.id, VERDICT_BROKEN, "rents are doubled", "eva", NULL, &err));
 	must(point_set_tags(repo, point.id, two, 2, NULL, 0, NULL, &err));
 	must(point_set_tags(repo, point.id, three, 2, two, 1, NULL, &err));
 	assert_int_equal(point_set_tags(repo, point.id, empty, 1, NULL, 0, NULL, &err), -EINVAL);
@@ -259,7 +259,8 @@ static void test_freeze_with_everything(void **state)
 	assert_string_equal(point.steps[1].name, "load");
 	assert_int_equal(point.steps[1].exit_status, 3);
 	point_release(&point);
-	assert_non_null(strstr(read_story(fixture->repo).text, "hold main dr2 audit"));
+	assert_non_null(strstr(read_story(fixture->repo).text, "hold main dr2 audit hold="));
+	assert_non_null(strstr(read_story(fixture->repo).text, " until=2100-01-01 "));
 	assert_verified(fixture->repo);
 }
 
@@ -319,7 +320,7 @@ static void test_removal_is_noticed(void **state)
 	struct fixture *fixture = *state;
 	make_history(fixture);
 	const struct tampering middle = {.from = 4, .remove = true};
-	assert_noticed(fixture, &middle, "entries 4 to 4 are missing");
+	assert_noticed(fixture, &middle, "entry 4 is missing");
 }
 
 static void test_cut_tail_is_noticed(void **state)

@@ -629,15 +629,21 @@ static void step_clone(struct world *world)
 {
 	struct errbuf err = {""};
 	struct kept *kept = random_point(world);
-	for (int i = 0; i < SPACES && kept; i++) {
+	struct space *source =
+		below(world, 2) ? random_space(world) : NULL; /* a head, or a point */
+	for (int i = 0; i < SPACES && (kept || source); i++) {
 		struct space *space = &world->spaces[i];
 		if (space->name[0])
 			continue;
 		snprintf(space->name, sizeof(space->name), "space %d",
 			 world->names_used++ % 100000);
-		must(workspace_clone(world->fixture.repo, &kept->point, space->name, NULL, &err));
+		if (source)
+			must(workspace_clone_head(source->head, space->name, NULL, &err));
+		else
+			must(workspace_clone(world->fixture.repo, &kept->point, space->name, NULL,
+					     &err));
 		must(repo_head(world->fixture.repo, space->name, &space->head, &err));
-		model_copy(&space->now, &kept->model);
+		model_copy(&space->now, source ? &source->now : &kept->model);
 		all_committed(world);
 		return;
 	}

@@ -405,6 +405,51 @@ static void test_clone(void **state)
 	assert_sound(fixture->repo, true);
 }
 
+static void test_clone_of_head(void **state)
+{
+	struct fixture *fixture = *state;
+	struct errbuf err = {""};
+	struct head *copy, *again;
+	put_file(fixture->head, "a", 9000, 1);
+	struct point point = freeze(fixture->head, "one");
+	put_file(fixture->head, "b", 9000, 2); /* not yet committed */
+	must(workspace_clone_head(fixture->head, "copy", NULL, &err));
+	must(repo_head(fixture->repo, "copy", &copy, &err));
+	assert_int_equal(head_base(copy), point.id);
+	assert_int_equal(head_base(fixture->head), point.id);
+	assert_true(has_file(copy, "a"));
+	assert_true(has_file(copy, "b"));
+	/* Neither changes the other's nodes (I1), however often they part. */
+	for (int i = 0; i < 3; i++) {
+		char mine[8], its[8];
+		snprintf(mine, sizeof(mine), "m%d", i);
+		snprintf(its, sizeof(its), "c%d", i);
+		put_file(fixture->head, mine, 9000, 3);
+		put_file(copy, its, 9000, 4);
+		must(repo_commit(fixture->repo));
+		assert_false(has_file(copy, mine));
+		assert_false(has_file(fixture->head, its));
+		must(workspace_clone_head(copy, "again", NULL, &err));
+		must(repo_head(fixture->repo, "again", &again, &err));
+		assert_true(has_file(again, its));
+		put_file(copy, "later", 100, 5);
+		must(repo_commit(fixture->repo));
+		assert_true(i > 0 || !has_file(again, "later"));
+		head_put(again);
+		must(workspace_delete(fixture->repo, "again", false, NULL, &err));
+	}
+	assert_int_equal(workspace_clone_head(copy, "main", NULL, &err), -EEXIST);
+	struct point second = freeze(copy, "two");
+	assert_int_equal(second.parent, point.id);
+	point_release(&second);
+	point_release(&point);
+	head_put(copy);
+	assert_sound(fixture->repo, true);
+	must(workspace_delete(fixture->repo, "copy", false, NULL, &err));
+	assert_sound(fixture->repo, true);
+	assert_true(has_file(fixture->head, "b"));
+}
+
 static void test_read_only(void **state)
 {
 	struct fixture *fixture = *state;
@@ -441,6 +486,7 @@ int main(void)
 		TEST(test_commit_keeps_its_promise),
 		TEST(test_workspaces),
 		TEST(test_clone),
+		TEST(test_clone_of_head),
 		TEST(test_read_only),
 	};
 	return cmocka_run_group_tests_name("repo", tests, NULL, NULL);

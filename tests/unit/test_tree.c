@@ -2,6 +2,7 @@
  * The tree against a sorted array: random changes, generations, commits that succeed and fail,
  * failed allocations, damaged neighbours, reopening; what the points hold stays what it was.
  */
+#include "range_testing.h"
 #include "tree_testing.h"
 
 struct entry {
@@ -494,6 +495,13 @@ static size_t difference_of(struct tree *old_tree, const struct model *old_model
 			       ret_opened));
 	difference_next(&difference, &a, &b);
 	assert_true(!a && !b);
+	for (size_t i = 0; i < 4 && new_model->count > 0; i++) {
+		struct tree_key from = new_model->entries[new_model->count * i / 5].key;
+
+		from.offset += i % 2; /* also where there is no item */
+		check_diff_range(old_tree, new_tree, reader, from,
+				 new_model->entries[new_model->count * (i + 2) / 6].key);
+	}
 	return difference.count;
 }
 
