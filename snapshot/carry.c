@@ -85,54 +85,126 @@ static int add_origins(struct reader *reader, uint64_t id, struct frontier *fron
 	return error;
 }
 
+/* These points and `id`, and all that they come from.  Ends the frontier. */
+static int walk_back(struct reader *reader, struct frontier *frontier, uint64_t id,
+		     struct idset *ret)
+{
+	int error = frontier_add(frontier, id);
+	while (!error && frontier->count) {
+		uint64_t next = frontier_take(frontier);
+		int added = idset_add(ret, next);
+		if (added < 0)
+			error = added;
+		else if (added)
+			error = add_origins(reader, next, frontier);
+	}
+	free(frontier->ids);
+	return error;
+}
+
 /* Every point that the head comes from. */
 static int find_ancestors(struct reader *reader, const struct workspace *workspace,
 			  struct idset *ret)
 {
 	struct frontier frontier = {0};
-	int error = frontier_add(&frontier, workspace->base);
+	int error = 0;
 	for (size_t i = 0; i < workspace->carried_count && !error; i++)
 		error = frontier_add(&frontier, workspace->carried[i]);
+	if (error) {
+		free(frontier.ids);
+		return error;
+	}
+	return walk_back(reader, &frontier, workspace->base, ret);
+}
+
+enum { BASES_MAX = 8 };
+
+/* The nearest points that two lines have in common, newest first; several where they crossed. */
+struct bases {
+	struct point points[BASES_MAX]; /* owned */
+	size_t count;
+};
+
+static void bases_release(struct bases *bases)
+{
+	while (bases->count)
+		point_release(&bases->points[--bases->count]);
+}
+
+struct searching {
+	struct reader *reader;
+	const struct idset *ancestors; /* of the head */
+	struct idset seen;	       /* owned; of FROM */
+	struct idset covered;	       /* owned; what a base found comes from */
+	struct bases *bases;
+};
+
+/* One of both lines, looked at from the newest down: a base, unless another one comes from it. */
+static int meet(struct searching *searching, uint64_t id)
+{
+	struct bases *bases = searching->bases;
+	if (bases->count == BASES_MAX || idset_has(&searching->covered, id))
+		return 0;
+	int error = point_read(searching->reader, id, &bases->points[bases->count]);
+	if (error)
+		return error == -ENOENT ? 0 : error;
+	bases->count++;
+	return walk_back(searching->reader, &(struct frontier){0}, id, &searching->covered);
+}
+
+static int find_common(struct searching *searching, uint64_t from)
+{
+	struct frontier frontier = {0};
+	int error = frontier_add(&frontier, from);
 	while (!error && frontier.count) {
 		uint64_t id = frontier_take(&frontier);
-		int added = idset_add(ret, id);
-		if (added < 0)
+		int added = idset_add(&searching->seen, id);
+		if (added <= 0)
 			error = added;
-		else if (added)
-			error = add_origins(reader, id, &frontier);
+		else if (idset_has(searching->ancestors, id))
+			error = meet(searching, id);
+		else
+			error = add_origins(searching->reader, id, &frontier);
 	}
 	free(frontier.ids);
 	return error;
 }
 
-static int find_common(struct reader *reader, uint64_t from, const struct idset *ancestors,
-		       struct point *ret)
+/* -ENOENT: nothing in common. */
+static int find_bases(struct reader *reader, const struct workspace *workspace, uint64_t from,
+		      struct bases *ret)
 {
-	struct frontier frontier = {0};
-	struct idset seen = IDSET_INIT;
-	int error = frontier_add(&frontier, from), found = -ENOENT;
-	while (!error && found && frontier.count) {
-		uint64_t id = frontier_take(&frontier);
-		if (idset_has(ancestors, id))
-			found = point_read(reader, id, ret);
-		int added = found ? idset_add(&seen, id) : 0;
-		if (added)
-			error = added < 0 ? added : add_origins(reader, id, &frontier);
-	}
-	free(frontier.ids);
-	idset_release(&seen);
-	return error ? error : found;
+	struct idset ancestors = IDSET_INIT;
+	struct searching searching = {
+		.reader = reader,
+		.ancestors = &ancestors,
+		.seen = IDSET_INIT,
+		.covered = IDSET_INIT,
+		.bases = ret,
+	};
+	ret->count = 0;
+	int error = find_ancestors(reader, workspace, &ancestors);
+	if (!error)
+		error = find_common(&searching, from);
+	idset_release(&ancestors);
+	idset_release(&searching.seen);
+	idset_release(&searching.covered);
+	if (error)
+		bases_release(ret);
+	return !error && !ret->count ? -ENOENT : error;
 }
 
 static int find_base(struct reader *reader, const struct workspace *workspace, uint64_t from,
 		     struct point *ret)
 {
-	struct idset ancestors = IDSET_INIT;
-	int error = find_ancestors(reader, workspace, &ancestors);
-	if (!error)
-		error = find_common(reader, from, &ancestors, ret);
-	idset_release(&ancestors);
-	return error;
+	struct bases bases;
+	int error = find_bases(reader, workspace, from, &bases);
+	if (error)
+		return error;
+	*ret = bases.points[0];
+	bases.points[0] = (struct point){0};
+	bases_release(&bases);
+	return 0;
 }
 
 int carry_find_base(struct head *head, const struct point *from, struct point *ret)
@@ -156,8 +228,10 @@ int carry_find_base(struct head *head, const struct point *from, struct point *r
 struct carrying {
 	struct head *head;
 	const struct carry_options *options;
-	struct carry_result result; /* owned */
-	struct tree *base, *from;   /* owned */
+	struct carry_result result;	/* owned */
+	struct tree *base, *from;	/* owned */
+	struct tree *others[BASES_MAX]; /* owned; further bases */
+	size_t other_count;
 	struct errbuf *err;
 };
 
@@ -205,15 +279,57 @@ static int run_merge(struct carrying *carrying, struct merge *merge)
 	return !error && result->stopped ? 1 : error;
 }
 
+static void close_bases(struct carrying *carrying)
+{
+	carrying->base = tree_close(carrying->base);
+	while (carrying->other_count)
+		tree_close(carrying->others[--carrying->other_count]);
+}
+
+/* With the head locked: a restore or a freeze before would have given it another base. */
+static int open_base(struct carrying *carrying, struct reader *reader)
+{
+	struct carry_result *result = &carrying->result;
+	struct workspace workspace;
+	struct store *store = carrying->head->repo->store;
+	struct bases bases = {.count = 0};
+	point_release(&result->base); /* of a first try on a full disk */
+	close_bases(carrying);
+	int error = workspace_read(reader, carrying->head->workspace, &workspace);
+	if (error)
+		return error;
+	error = find_bases(reader, &workspace, result->from.id, &bases);
+	workspace_release(&workspace);
+	if (error && error != -ENOENT)
+		return error;
+	error = tree_open(store, bases.count ? bases.points[0].root : 0, 0, &carrying->base);
+	for (size_t i = 1; i < bases.count && !error; i++) {
+		error = tree_open(store, bases.points[i].root, 0,
+				  &carrying->others[carrying->other_count]);
+		carrying->other_count += !error;
+	}
+	if (bases.count) {
+		result->base = bases.points[0];
+		bases.points[0] = (struct point){0};
+	}
+	bases_release(&bases);
+	return error;
+}
+
 static int carry_edit(struct tree *tree, struct reader *reader, struct head_counters *counters,
 		      void *context)
 {
 	struct carrying *carrying = context;
+	int error = open_base(carrying, reader);
+	if (error)
+		return error;
 	struct merge merge = {
 		.options = carrying->options,
 		.label = carrying->result.from.name,
 		.base = carrying->base,
 		.from = carrying->from,
+		.others = carrying->others,
+		.other_count = carrying->other_count,
 		.head = carrying->head->tree,
 		.graft = {tree, carrying->from, reader, counters},
 		.reader = reader,
@@ -221,7 +337,7 @@ static int carry_edit(struct tree *tree, struct reader *reader, struct head_coun
 	};
 	if (carrying->options->restart)
 		carrying->options->restart(carrying->options->context);
-	int error = run_merge(carrying, &merge);
+	error = run_merge(carrying, &merge);
 	merge_release(&merge);
 	return error;
 }
@@ -235,11 +351,7 @@ static int open_states(struct carrying *carrying, const struct point *from)
 		return error == -ENOENT ? err_set(carrying->err, error,
 						  "point '%s' was deleted meanwhile", from->name)
 					: error;
-	error = carry_find_base(carrying->head, from, &result->base);
-	if (error && error != -ENOENT)
-		return error;
-	error = tree_open(repo->store, result->base.root, 0, &carrying->base);
-	return error ? error : tree_open(repo->store, from->root, 0, &carrying->from);
+	return tree_open(repo->store, from->root, 0, &carrying->from);
 }
 
 static int revise(struct carrying *carrying)
@@ -277,7 +389,7 @@ int point_carry(struct head *head, const struct point *from, const struct carry_
 	int error = open_states(&carrying, from);
 	if (!error)
 		error = revise(&carrying);
-	tree_close(carrying.base);
+	close_bases(&carrying);
 	tree_close(carrying.from);
 	if (error) {
 		carry_result_release(&carrying.result);

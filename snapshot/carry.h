@@ -33,6 +33,13 @@
  *   xattrs, mode, owner      differently                    conflict CARRY_BOTH_CHANGED
  *
  * Times and the sizes of directories never conflict.
+ *
+ * Where two lines have carried one another's work they may have several nearest points in common.
+ * The newest is BASE; contents, attributes and xattrs count as untouched where they are as in any
+ * of them, and where each side has them as in another one, that is a conflict.
+ *
+ * What both sides have is there afterwards, whatever the policy: taking FROM's side replaces or
+ * deletes what FROM does not have; what is in the way and is elsewhere in FROM goes there.
  */
 #ifndef CAIRN_SNAPSHOT_CARRY_H
 #define CAIRN_SNAPSHOT_CARRY_H

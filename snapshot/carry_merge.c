@@ -29,68 +29,7 @@ void merge_release(struct merge *merge)
 		free(merge->conflicts[i].copy_path);
 	}
 	free(merge->conflicts);
-}
-
-/* ---- comparing ---- */
-
-struct side {
-	struct tree *tree;
-	uint64_t ino;
-};
-
-enum { TOUCHED = 1 << 8 }; /* beside enum graft_parts: only the mtime */
-
-static int side_load(struct merge *merge, const struct side *side, struct diff_file *ret)
-{
-	ret->tree = side->tree;
-	ret->ino = side->ino;
-	return inode_get(side->tree, merge->reader, side->ino, &ret->attr);
-}
-
-static bool attributes_differ(const struct inode_attr *a, const struct inode_attr *b)
-{
-	return a->mode != b->mode || a->uid != b->uid || a->gid != b->gid || a->rdev != b->rdev;
-}
-
-static bool times_differ(const struct inode_attr *a, const struct inode_attr *b)
-{
-	return !S_ISDIR(a->mode) &&
-	       (a->mtime.tv_sec != b->mtime.tv_sec || a->mtime.tv_nsec != b->mtime.tv_nsec);
-}
-
-/* In which parts the two differ. */
-static int compare(struct merge *merge, const struct side *left, const struct side *right,
-		   unsigned *ret)
-{
-	struct diff_file a, b;
-	int error = side_load(merge, left, &a);
-	if (!error)
-		error = side_load(merge, right, &b);
-	if (error)
-		return error;
-	int contents = diff_contents(&a, &b, merge->reader, 0, UINT64_MAX);
-	int xattrs = contents < 0 ? contents : diff_xattrs(&a, &b, merge->reader);
-	if (xattrs < 0)
-		return xattrs;
-	*ret = (contents ? GRAFT_CONTENTS : 0u) | (xattrs ? GRAFT_XATTRS : 0u) |
-	       (attributes_differ(&a.attr, &b.attr) ? GRAFT_ATTRIBUTES : 0u) |
-	       (times_differ(&a.attr, &b.attr) ? TOUCHED : 0u);
-	return 0;
-}
-
-static struct side in_base(const struct merge *merge, const struct unit *unit)
-{
-	return (struct side){merge->base, unit->base};
-}
-
-static struct side in_from(const struct merge *merge, const struct unit *unit)
-{
-	return (struct side){merge->from, unit->from};
-}
-
-static struct side in_head(const struct merge *merge, uint64_t ino)
-{
-	return (struct side){merge->graft.to, ino};
+	free(merge->homeless);
 }
 
 /* ---- conflicts ---- */
@@ -149,11 +88,11 @@ static int erase(struct merge *merge, uint64_t ino)
 	struct backref_name name;
 	int error;
 	while ((error = backref_first(merge->graft.to, merge->reader, ino, &name)) == 0) {
-		error = graft_unlink(&merge->graft, name.directory, name.text, name.length);
+		error = evict(merge, name.directory, name.text, name.length);
 		if (error)
 			return error;
 	}
-	return error == -ENOENT ? graft_bury(&merge->graft, ino) : error;
+	return error == -ENOENT ? 0 : error;
 }
 
 /* How many of the unit's names the head still has. */
@@ -194,7 +133,7 @@ static int delete_file(struct merge *merge, const struct unit *unit)
 	if (error || !ino)
 		return error;
 	const struct side base = in_base(merge, unit), head = in_head(merge, ino);
-	error = compare(merge, &base, &head, &changed);
+	error = compare_sides(merge, &base, &head, &changed);
 	if (!error)
 		error = count_slots(merge, unit, ino, &slots);
 	if (error)
@@ -205,10 +144,41 @@ static int delete_file(struct merge *merge, const struct unit *unit)
 	return error || !takes(conflict) ? error : erase(merge, ino);
 }
 
+struct new_name {
+	struct merge *merge;
+	const struct unit *unit;
+	struct backref_name name;
+};
+
+static int visit_new_name(uint64_t directory, const struct dirent_name *name, void *context)
+{
+	struct new_name *found = context;
+	struct dirent_target target;
+	int error = dirent_lookup(found->merge->base, found->merge->reader, directory, name->text,
+				  name->length, &target);
+	if (error && error != -ENOENT)
+		return error;
+	if (!error && target.ino == found->unit->base)
+		return 0;
+	found->name.directory = directory;
+	found->name.length = name->length;
+	memcpy(found->name.text, name->text, name->length);
+	return 1;
+}
+
+/* The head's name goes: not one that the file had in BASE and has beside. */
+static int take_new_name(struct merge *merge, const struct unit *unit, uint64_t ino)
+{
+	struct new_name found = {.merge = merge, .unit = unit};
+	int error = backref_iterate(merge->graft.to, merge->reader, ino, visit_new_name, &found);
+	return error <= 0 ? error
+			  : graft_unlink(&merge->graft, found.name.directory, found.name.text,
+					 found.name.length);
+}
+
 /* The head has moved it elsewhere.  1: its names stay. */
 static int renamed_twice(struct merge *merge, struct unit *unit, uint64_t ino)
 {
-	struct backref_name name;
 	struct conflict *conflict;
 	uint64_t directory, there;
 	int error = find_slot(merge, unit->gained, &directory, &there);
@@ -217,8 +187,8 @@ static int renamed_twice(struct merge *merge, struct unit *unit, uint64_t ino)
 	error = conflict_at(merge, CARRY_RENAMED_TWICE, ino, &conflict);
 	if (error || !takes(conflict))
 		return error ? error : 1;
-	error = backref_first(merge->graft.to, merge->reader, ino, &name);
-	return error ? error : graft_unlink(&merge->graft, name.directory, name.text, name.length);
+	unit->lost->taken = true;
+	return take_new_name(merge, unit, ino);
 }
 
 static int take_names(struct merge *merge, struct unit *unit)
@@ -234,12 +204,13 @@ static int take_names(struct merge *merge, struct unit *unit)
 			return error;
 	}
 	for (size_t i = 0; i < unit->lost_count; i++) {
-		const struct unit_name *name = &unit->lost[i];
+		struct unit_name *name = &unit->lost[i];
 		if (name->paired)
 			continue;
 		error = find_slot(merge, name, &directory, &there);
 		if (error)
 			return error;
+		name->taken = there == ino;
 		if (there == ino)
 			error = graft_unlink(&merge->graft, directory, name->text, name->length);
 		else if (unit->lost_count == 1 && unit->gained_count == 1)
@@ -254,27 +225,35 @@ static int take_names(struct merge *merge, struct unit *unit)
 
 /* ---- 2. names given ---- */
 
-/* Back to where it was, or beside what is there now.  For an inode whose new name was refused. */
+static struct unit_name *find_taken(const struct unit *unit)
+{
+	for (size_t i = 0; i < unit->lost_count; i++)
+		if (unit->lost[i].taken)
+			return &unit->lost[i];
+	return NULL;
+}
+
+/* Back to where it was, or beside what is there now.  For an inode whose new name was refused:
+ * one of the names that it has lost for that. */
 static int put_back(struct merge *merge, const struct unit *unit, uint64_t ino)
 {
-	struct backref_name name;
+	struct unit_name *name = find_taken(unit);
 	uint64_t directory, there;
 	char *copy = NULL;
-	int error = backref_first(merge->graft.to, merge->reader, ino, &name);
-	if (error != -ENOENT || !unit->lost_count)
-		return error == -ENOENT ? 0 : error;
-	error = place_revive(merge, merge->base, unit->lost->directory, &directory);
+	if (!name)
+		return 0;
+	name->taken = false;
+	int error = place_revive(merge, merge->base, name->directory, CARRY_KEEP, &directory);
 	if (error)
 		return error;
 	if (!directory)
 		directory = ROOT_INO;
-	error = slot_get(merge, directory, unit->lost->text, unit->lost->length, &there);
+	error = slot_get(merge, directory, name->text, name->length, &there);
 	if (error)
 		return error;
 	if (!there)
-		return graft_link(&merge->graft, directory, unit->lost->text, unit->lost->length,
-				  ino);
-	error = link_copy(merge, directory, unit->lost->text, unit->lost->length, ino, &copy);
+		return graft_link(&merge->graft, directory, name->text, name->length, ino);
+	error = link_copy(merge, directory, name->text, name->length, ino, &copy);
 	free(copy);
 	return error;
 }
@@ -295,7 +274,10 @@ static int find_parent(struct merge *merge, const struct unit *unit, const struc
 		error = conflict_over(merge, CARRY_NO_PARENT, unit, path, &conflict);
 	if (error || keeps(conflict))
 		return error;
-	return place_revive(merge, merge->from, name->directory, ret);
+	error = place_revive(merge, merge->from, name->directory, conflict->resolved, ret);
+	if (!error && !*ret)
+		conflict->resolved = CARRY_KEEP;
+	return error;
 }
 
 static int leave_out(struct merge *merge, const struct unit *unit)
@@ -314,6 +296,7 @@ static int give(struct merge *merge, const struct unit *unit, uint64_t ino, uint
 	else
 		error = link_copy(merge, directory, name->text, name->length, ino, &copy);
 	if (!error && copy) {
+		free(copy_of->copy_path); /* of another name */
 		copy_of->copy_path = path_in_head(merge, directory, copy, strlen(copy));
 		error = copy_of->copy_path ? 0 : -ENOMEM;
 	}
@@ -341,8 +324,7 @@ static int clash(struct merge *merge, const struct unit *unit, const struct unit
 		*ret_copy = conflict;
 		return 0;
 	}
-	error = graft_unlink(&merge->graft, directory, name->text, name->length);
-	return error ? error : graft_bury(&merge->graft, other);
+	return evict(merge, directory, name->text, name->length);
 }
 
 /* Two directories of one name are one; two files that are alike too.  1: so it is. */
@@ -358,7 +340,7 @@ static int is_the_same(struct merge *merge, const struct unit *unit, uint64_t ot
 		return error ? error : 1;
 	}
 	const struct side from = in_from(merge, unit), head = in_head(merge, other);
-	error = compare(merge, &from, &head, &differ);
+	error = compare_sides(merge, &from, &head, &differ);
 	return error ? error : !(differ & GRAFT_ALL);
 }
 
@@ -398,12 +380,61 @@ static int create(struct merge *merge, struct unit *unit)
 	return error;
 }
 
-/* FROM changed or moved it, and the head has deleted it: it comes back under its name in FROM. */
+struct all_names {
+	struct backref_name *list; /* owned */
+	size_t count;
+};
+
+static int add_name(uint64_t directory, const struct dirent_name *name, void *context)
+{
+	struct all_names *names = context;
+	struct backref_name *list =
+		reallocarray(names->list, names->count + 1, sizeof(names->list[0]));
+	if (!list)
+		return -ENOMEM;
+	names->list = list;
+	list[names->count] = (struct backref_name){.directory = directory, .length = name->length};
+	memcpy(list[names->count++].text, name->text, name->length);
+	return 0;
+}
+
+/* One of the names that it has in FROM. */
+static int bring_name(struct merge *merge, const struct unit *unit, struct conflict *conflict,
+		      const struct backref_name *from)
+{
+	const struct unit_name name = {
+		.directory = from->directory, .text = from->text, .length = (uint8_t)from->length};
+	uint64_t directory, other;
+	int error =
+		place_revive(merge, merge->from, from->directory, conflict->resolved, &directory);
+	if (error || !directory)
+		return error;
+	error = slot_get(merge, directory, name.text, name.length, &other);
+	if (error || other == unit->from)
+		return error;
+	error = graft_inode(&merge->graft, unit->from, unit->from, GRAFT_ALL);
+	return error ? error
+		     : give(merge, unit, unit->from, directory, &name, other ? conflict : NULL);
+}
+
+static int bring_names(struct merge *merge, const struct unit *unit, struct conflict *conflict)
+{
+	struct all_names names = {0};
+	struct inode_attr attr;
+	int error = backref_iterate(merge->from, merge->reader, unit->from, add_name, &names);
+	for (size_t i = 0; i < names.count && !error; i++)
+		error = bring_name(merge, unit, conflict, &names.list[i]);
+	free(names.list);
+	if (!error && inode_get(merge->graft.to, merge->reader, unit->from, &attr) == -ENOENT)
+		conflict->resolved = CARRY_KEEP; /* there was no place for it */
+	return error;
+}
+
+/* FROM changed or moved it, and the head has deleted it: it comes back as it is in FROM. */
 static int bring_back(struct merge *merge, struct unit *unit)
 {
 	struct conflict *conflict;
 	struct backref_name first;
-	uint64_t directory, other;
 	char *path;
 	unit->settled = true;
 	int error = backref_first(merge->from, merge->reader, unit->from, &first);
@@ -411,8 +442,6 @@ static int bring_back(struct merge *merge, struct unit *unit)
 		error = path_of_inode(merge->from, merge->reader, unit->from, &path);
 	if (error)
 		return error;
-	const struct unit_name name = {
-		.directory = first.directory, .text = first.text, .length = (uint8_t)first.length};
 	if (place_is_left_out(merge, first.directory)) {
 		free(path);
 		return leave_out(merge, unit);
@@ -420,14 +449,7 @@ static int bring_back(struct merge *merge, struct unit *unit)
 	error = conflict_over(merge, CARRY_CHANGED_DELETED, unit, path, &conflict);
 	if (error || keeps(conflict))
 		return error;
-	error = place_revive(merge, merge->from, first.directory, &directory);
-	if (error || !directory)
-		return error;
-	error = slot_get(merge, directory, name.text, name.length, &other);
-	if (!error)
-		error = graft_inode(&merge->graft, unit->from, unit->from, GRAFT_ALL);
-	return error ? error
-		     : give(merge, unit, unit->from, directory, &name, other ? conflict : NULL);
+	return bring_names(merge, unit, conflict);
 }
 
 static int is_unnamed(struct merge *merge, uint64_t ino)
@@ -496,6 +518,28 @@ static int give_names(struct merge *merge, struct unit *unit)
 	return error;
 }
 
+/* Each side took away another of its names, so that none was left: it keeps the head's, or gets
+ * FROM's. */
+static int name_again(struct merge *merge, struct unit *unit)
+{
+	struct conflict *conflict;
+	struct backref_name name;
+	uint64_t ino;
+	int error = unit_in_head(merge, unit, &ino);
+	if (error || !ino || ino == ROOT_INO || unit->settled)
+		return error;
+	int unnamed = is_unnamed(merge, ino);
+	if (unnamed <= 0 || !find_taken(unit))
+		return unnamed < 0 ? unnamed : 0;
+	error = put_back(merge, unit, ino);
+	if (!error)
+		error = conflict_at(merge, CARRY_DELETED_CHANGED, ino, &conflict);
+	if (error || !takes(conflict))
+		return error;
+	error = backref_first(merge->graft.to, merge->reader, ino, &name);
+	return error ? error : evict(merge, name.directory, name.text, name.length);
+}
+
 /* ---- 3. contents and attributes ---- */
 
 static int put_copy_beside(struct merge *merge, const struct unit *unit, uint64_t ino,
@@ -512,34 +556,6 @@ static int put_copy_beside(struct merge *merge, const struct unit *unit, uint64_
 		error = graft_inode(&merge->graft, unit->from, copy, GRAFT_ALL);
 	const struct unit_name slot = {.text = name.text, .length = (uint8_t)name.length};
 	return error ? error : give(merge, unit, copy, name.directory, &slot, conflict);
-}
-
-/* Parts that both sides changed, each in another way. */
-static int disputed_parts(struct merge *merge, const struct unit *unit, uint64_t ino,
-			  unsigned there, unsigned here, unsigned *ret)
-{
-	unsigned differ;
-	const struct side from = in_from(merge, unit), head = in_head(merge, ino);
-	*ret = there & here & GRAFT_ALL;
-	int error = *ret ? compare(merge, &from, &head, &differ) : 0;
-	if (!error && *ret)
-		*ret &= differ;
-	return error;
-}
-
-/* What each side changed.  Without BASE (created, and carried over before): all that differs. */
-static int changed_parts(struct merge *merge, const struct unit *unit, uint64_t ino,
-			 unsigned *ret_there, unsigned *ret_here)
-{
-	const struct side base = in_base(merge, unit), from = in_from(merge, unit),
-			  head = in_head(merge, ino);
-	if (!unit->base) {
-		int error = compare(merge, &from, &head, ret_there);
-		*ret_here = *ret_there;
-		return error;
-	}
-	int error = compare(merge, &base, &from, ret_there);
-	return error ? error : compare(merge, &base, &head, ret_here);
 }
 
 static int merge_items(struct merge *merge, const struct unit *unit, uint64_t ino)
@@ -563,6 +579,8 @@ static int merge_items(struct merge *merge, const struct unit *unit, uint64_t in
 	} else if (there == TOUCHED && !here) {
 		parts = GRAFT_ATTRIBUTES; /* only the time */
 	}
+	if (parts && here & (GRAFT_CONTENTS | TOUCHED))
+		parts |= GRAFT_KEEP_MTIME;
 	return error || !parts ? error : graft_inode(&merge->graft, unit->from, ino, parts);
 }
 
@@ -576,7 +594,7 @@ static int merge_unit(struct merge *merge, struct unit *unit)
 	if (ino)
 		return merge_items(merge, unit, ino);
 	const struct side base = in_base(merge, unit), from = in_from(merge, unit);
-	error = compare(merge, &base, &from, &changed);
+	error = compare_sides(merge, &base, &from, &changed);
 	return error || !(changed & GRAFT_ALL) ? error : bring_back(merge, unit);
 }
 
@@ -675,6 +693,11 @@ static int step_give_files(struct merge *merge, struct unit *unit)
 	return S_ISDIR(unit->mode) ? 0 : give_unit(merge, unit);
 }
 
+static int step_name_again(struct merge *merge, struct unit *unit)
+{
+	return unit->from && unit->base ? name_again(merge, unit) : 0;
+}
+
 static int step_items(struct merge *merge, struct unit *unit)
 {
 	return unit->from && unit->base && unit->items ? merge_unit(merge, unit) : 0;
@@ -723,6 +746,14 @@ int merge_apply(struct merge *merge)
 	if (!error)
 		error = for_each(merge, step_give_files, false);
 	if (!error)
+		error = settle_homeless(merge);
+	if (!error)
+		error = for_each(merge, step_name_again, false);
+	if (!error)
+		error = settle_homeless(merge);
+	if (!error)
 		error = for_each(merge, step_items, false);
-	return error ? error : for_each(merge, step_directories, true);
+	if (!error)
+		error = for_each(merge, step_directories, true);
+	return error ? error : settle_homeless(merge);
 }

@@ -136,28 +136,36 @@ static int lowest_missing(struct merge *merge, struct tree *tree, uint64_t direc
 
 /* One directory more; `above` is in the head. */
 static int revive_one(struct merge *merge, struct tree *tree, uint64_t ino,
-		      const struct backref_name *name, uint64_t above)
+		      const struct backref_name *name, uint64_t above, enum carry_policy policy)
 {
 	struct graft graft = merge->graft;
 	struct inode_attr attr;
 	uint64_t taken;
+	char *copy = NULL;
 	int error = slot_get(merge, above, name->text, name->length, &taken);
+	if (!error && taken)
+		error = inode_get(merge->graft.to, merge->reader, taken, &attr);
 	if (error)
 		return error;
-	if (taken) {
-		error = inode_get(merge->graft.to, merge->reader, taken, &attr);
-		if (error)
-			return error;
-		return place_set(merge, ino, S_ISDIR(attr.mode) ? taken : PLACE_LEFT_OUT);
-	}
+	if (taken && S_ISDIR(attr.mode))
+		return place_set(merge, ino, taken);
+	if (taken && policy != CARRY_TAKE && policy != CARRY_BOTH)
+		return place_set(merge, ino, PLACE_LEFT_OUT);
+	if (taken && policy == CARRY_TAKE)
+		error = evict(merge, above, name->text, name->length);
 	graft.from = tree;
-	error = graft_inode(&graft, ino, ino, GRAFT_ALL);
 	if (!error)
+		error = graft_inode(&graft, ino, ino, GRAFT_ALL);
+	if (!error && taken && policy == CARRY_BOTH)
+		error = link_copy(merge, above, name->text, name->length, ino, &copy);
+	else if (!error)
 		error = graft_link(&graft, above, name->text, name->length, ino);
+	free(copy);
 	return error ? error : place_set(merge, ino, ino);
 }
 
-int place_revive(struct merge *merge, struct tree *tree, uint64_t directory, uint64_t *ret)
+int place_revive(struct merge *merge, struct tree *tree, uint64_t directory,
+		 enum carry_policy policy, uint64_t *ret)
 {
 	struct backref_name name;
 	uint64_t ino, above;
@@ -168,10 +176,20 @@ int place_revive(struct merge *merge, struct tree *tree, uint64_t directory, uin
 		error = lowest_missing(merge, tree, directory, &name, &ino, &above);
 		if (error || !above)
 			return error;
-		error = revive_one(merge, tree, ino, &name, above);
+		error = revive_one(merge, tree, ino, &name, above, policy);
 		if (error)
 			return error;
 	}
+}
+
+/* At most `room` bytes of a name, no half character. */
+static int cut(const char *name, size_t length, size_t room)
+{
+	if (length <= room)
+		return (int)length;
+	while (room > 0 && ((unsigned char)name[room] & 0xC0) == 0x80)
+		room--;
+	return (int)room;
 }
 
 /* NAME is cut where the whole would be too long. */
@@ -179,13 +197,14 @@ int link_copy(struct merge *merge, uint64_t directory, const char *name, size_t 
 	      uint64_t ino, char **ret_name)
 {
 	char suffix[NAME_MAX_BYTES + 1], copy[NAME_MAX_BYTES + 1];
+	const int label = cut(merge->label, strlen(merge->label), 100);
 	for (unsigned number = 1; number; number++) {
 		int used = number == 1
-				   ? snprintf(suffix, sizeof(suffix), ".from-%.100s", merge->label)
-				   : snprintf(suffix, sizeof(suffix), ".from-%.100s-%u",
+				   ? snprintf(suffix, sizeof(suffix), ".from-%.*s", label,
+					      merge->label)
+				   : snprintf(suffix, sizeof(suffix), ".from-%.*s-%u", label,
 					      merge->label, number);
-		size_t room = NAME_MAX_BYTES - (size_t)used;
-		int kept = (int)(length < room ? length : room);
+		int kept = cut(name, length, NAME_MAX_BYTES - (size_t)used);
 		used = snprintf(copy, sizeof(copy), "%.*s%s", kept, name, suffix);
 		int error = graft_link(&merge->graft, directory, copy, (size_t)used, ino);
 		if (error == -EEXIST)

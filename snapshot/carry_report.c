@@ -41,10 +41,17 @@ int conflict_add(struct merge *merge, enum carry_conflict kind, uint32_t mode, u
 	return 0;
 }
 
-static int compare_conflicts(const void *left, const void *right)
+static int compare_paths(const void *left, const void *right)
 {
 	const struct conflict *a = left, *b = right;
 	return strcmp(a->path, b->path);
+}
+
+static int compare_conflicts(const void *left, const void *right)
+{
+	const struct conflict *a = left, *b = right;
+	int order = compare_paths(a, b);
+	return order ? order : (int)a->kind - (int)b->kind;
 }
 
 struct reporting {
@@ -98,7 +105,7 @@ static bool is_told(const struct reporting *reporting, const char *path)
 	const struct merge *merge = reporting->merge;
 	const struct conflict wanted = {.path = (char *)path};
 	return merge->conflict_count && bsearch(&wanted, merge->conflicts, merge->conflict_count,
-						sizeof(merge->conflicts[0]), compare_conflicts);
+						sizeof(merge->conflicts[0]), compare_paths);
 }
 
 static int visit_change(const struct diff_entry *change, void *context)

@@ -161,7 +161,7 @@ static int is_named(struct merge *merge, struct tree *tree, uint64_t ino, uint32
 
 static int place_unit(struct merge *merge, struct unit *unit)
 {
-	uint64_t ino = unit->base;
+	uint64_t ino = unit->number = unit->base;
 	int in_base = is_named(merge, merge->base, ino, &unit->mode);
 	int in_from = in_base < 0 ? in_base : is_named(merge, merge->from, ino, &unit->mode);
 	if (in_from < 0)
@@ -290,17 +290,88 @@ static bool path_is_in(const struct carry_options *options, const char *path)
 	return false;
 }
 
-static int inode_is_in(struct merge *merge, struct tree *tree, uint64_t ino)
+struct name_search {
+	struct merge *merge;
+	struct tree *tree;
+};
+
+static int name_is_in(uint64_t directory, const struct dirent_name *name, void *context)
 {
+	const struct name_search *search = context;
+	struct merge *merge = search->merge;
 	char *path;
-	if (!ino)
-		return 0;
-	int error = path_of_inode(tree, merge->reader, ino, &path);
+	int error = path_of_name(search->tree, merge->reader, directory, name->text, name->length,
+				 &path);
 	if (error)
 		return error == -ENOENT ? 0 : error;
 	bool in = path_is_in(merge->options, path);
 	free(path);
 	return in;
+}
+
+/* Is one of its names there? */
+static int inode_is_in(struct merge *merge, struct tree *tree, uint64_t ino)
+{
+	struct name_search search = {merge, tree};
+	if (!ino)
+		return 0;
+	if (ino == ROOT_INO)
+		return path_is_in(merge->options, "");
+	return backref_iterate(tree, merge->reader, ino, name_is_in, &search);
+}
+
+/* Still in order of inode. */
+static struct unit *find_unit(struct units *units, uint64_t ino)
+{
+	size_t low = 0, high = units->count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		struct unit *unit = &units->list[middle];
+		uint64_t number = unit->number;
+		if (number == ino)
+			return unit;
+		if (number < ino)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+/* Did FROM put it into a directory that lies there by the name that it has in BASE or the head? */
+static int destination_is_in(struct merge *merge, struct units *units, const struct unit *unit)
+{
+	for (size_t i = 0; i < unit->gained_count; i++) {
+		uint64_t directory = unit->gained[i].directory;
+		struct unit *above;
+		int in = 0;
+		while (!in && (above = find_unit(units, directory)) && !above->base)
+			in = dirent_parent(merge->from, merge->reader, directory, &directory);
+		if (!in)
+			in = inode_is_in(merge, merge->base, directory);
+		if (!in)
+			in = inode_is_in(merge, merge->head, directory);
+		if (in)
+			return in;
+	}
+	return 0;
+}
+
+/* Directories that FROM has created above something that comes have to come too. */
+static int include_above(struct merge *merge, struct units *units, const struct unit *unit)
+{
+	for (size_t i = 0; i < unit->gained_count; i++) {
+		uint64_t directory = unit->gained[i].directory;
+		struct unit *above;
+		while ((above = find_unit(units, directory)) && !above->base) {
+			above->excluded = false;
+			int error = dirent_parent(merge->from, merge->reader, directory,
+						  &directory);
+			if (error)
+				return error;
+		}
+	}
+	return 0;
 }
 
 static int exclude_others(struct merge *merge, struct units *units)
@@ -312,9 +383,17 @@ static int exclude_others(struct merge *merge, struct units *units)
 			in = inode_is_in(merge, merge->base, unit->base);
 		if (in == 0)
 			in = inode_is_in(merge, merge->head, unit->base);
+		if (in == 0)
+			in = destination_is_in(merge, units, unit);
 		if (in < 0)
 			return in;
-		unit->excluded = unit->excluded || !in;
+		unit->outside = unit->excluded = unit->excluded || !in;
+	}
+	for (size_t i = 0; merge->options->path_count && i < units->count; i++) {
+		int error = units->list[i].outside ? 0
+						   : include_above(merge, units, &units->list[i]);
+		if (error)
+			return error;
 	}
 	return 0;
 }

@@ -114,7 +114,7 @@ static void merge_attr(struct inode_attr *attr, const struct inode_attr *from, u
 		attr->gid = from->gid;
 		attr->rdev = from->rdev;
 		attr->atime = from->atime;
-		if (!has_contents || parts == GRAFT_ATTRIBUTES)
+		if (!(parts & GRAFT_KEEP_MTIME) && (!has_contents || parts == GRAFT_ATTRIBUTES))
 			attr->mtime = from->mtime;
 	}
 	if (parts & GRAFT_XATTRS)
@@ -208,6 +208,8 @@ int graft_link(const struct graft *graft, uint64_t directory, const char *name, 
 		return error;
 	if (!is_directory)
 		attr.nlink++;
+	else if (attr.nlink < 2) /* removed while it was open */
+		attr.nlink = 2;
 	attr.ctime = now();
 	if (!named)
 		count(graft, &attr, 1);

@@ -24,6 +24,7 @@ enum graft_parts {
 		1 << 1, /* mode, owner, device number, and mtime of what has no contents */
 	GRAFT_XATTRS = 1 << 2,
 	GRAFT_ALL = 7,
+	GRAFT_KEEP_MTIME = 1 << 3, /* with GRAFT_ATTRIBUTES: `to` has changed since, its mtime stays */
 };
 
 struct graft {

@@ -2,7 +2,7 @@
  * Deleting points: all or nothing, in one action.
  *
  * A deleted point's children, and the heads that are based on it, are given its parent (the
- * nearest one that stays).  Its nodes and chunks stay where they are until a collection
+ * nearest one that stays), and so are those into which it was carried.  Its nodes and chunks stay where they are until a collection
  * (snapshot/collect.h) finds that nothing reaches them.
  */
 #include <errno.h>
@@ -69,16 +69,75 @@ static int inherit_carried(uint64_t id, const struct idset *doomed, const struct
 	return 0;
 }
 
+/* Adds an id where it is not there yet. */
+static int add_carried(uint64_t id, uint64_t **carried, size_t *count)
+{
+	if (!id || id_is_in(id, *carried, *count))
+		return 0;
+	uint64_t *grown = reallocarray(*carried, *count + 1, sizeof(**carried));
+	if (!grown)
+		return -ENOMEM;
+	*carried = grown;
+	grown[(*count)++] = id;
+	return 0;
+}
+
+static bool any_doomed(const struct idset *doomed, const uint64_t *carried, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (idset_has(doomed, carried[i]))
+			return true;
+	return false;
+}
+
+/*
+ * What had been carried and goes leaves what it came from itself: its parent, and what had been
+ * carried into it.  Origins are older, so that the list comes to an end.
+ */
+static int replace_carried(const struct idset *doomed, const struct point *points, size_t count,
+			   uint64_t **carried, size_t *carried_count)
+{
+	int error = 0;
+	for (size_t i = 0; i < *carried_count && !error; i++) {
+		uint64_t id = (*carried)[i];
+		const struct point *point =
+			idset_has(doomed, id) ? doomed_point(id, points, count) : NULL;
+		if (point && point->parent < id)
+			error = add_carried(point->parent, carried, carried_count);
+		for (size_t j = 0; point && j < point->carried_count && !error; j++)
+			if (point->carried[j] < id)
+				error = add_carried(point->carried[j], carried, carried_count);
+	}
+	size_t kept = 0;
+	for (size_t i = 0; i < *carried_count && !error; i++)
+		if (!idset_has(doomed, (*carried)[i]))
+			(*carried)[kept++] = (*carried)[i];
+	if (!error)
+		*carried_count = kept;
+	return error;
+}
+
 struct orphaned {
 	uint64_t id, parent;
 };
 
-/* Points that stay and have a parent that goes. */
+/* Points that stay and have a parent, or something carried, that goes. */
 struct orphaned_list {
 	const struct idset *doomed;
 	struct orphaned *items; /* owned */
 	size_t count, capacity;
 };
+
+static int carries_doomed(const struct idset *doomed, uint64_t id, struct bytes value)
+{
+	struct point point;
+	int error = point_decode(id, value, &point);
+	if (error)
+		return error;
+	bool any = any_doomed(doomed, point.carried, point.carried_count);
+	point_release(&point);
+	return any;
+}
 
 static int find_orphaned(struct bytes key, struct bytes value, void *context)
 {
@@ -89,8 +148,13 @@ static int find_orphaned(struct bytes key, struct bytes value, void *context)
 	if (error)
 		return error;
 	uint64_t parent = get_le64(fixed->parent);
-	if (!parent || !idset_has(list->doomed, parent) || idset_has(list->doomed, id))
+	if (idset_has(list->doomed, id))
 		return 0;
+	if (!parent || !idset_has(list->doomed, parent)) {
+		int carries = carries_doomed(list->doomed, id, value);
+		if (carries <= 0)
+			return carries;
+	}
 	if (list->count == list->capacity) {
 		size_t capacity = list->capacity ? list->capacity * 2 : 16;
 		struct orphaned *items =
@@ -123,6 +187,9 @@ static int reparent_points(struct commit *commit, const struct idset *doomed,
 		error = inherit_carried(list.items[i].parent, doomed, points, count, &point.carried,
 					&point.carried_count);
 		if (!error)
+			error = replace_carried(doomed, points, count, &point.carried,
+						&point.carried_count);
+		if (!error)
 			error = point_write(commit, &point);
 		point_release(&point);
 	}
@@ -143,10 +210,14 @@ static int rebase_workspaces(struct commit *commit, const struct idset *doomed,
 		struct workspace *workspace = &workspaces[i];
 		uint64_t base = workspace->base;
 		workspace->base = surviving(base, doomed, points, count);
-		if (base == workspace->base)
+		if (base == workspace->base &&
+		    !any_doomed(doomed, workspace->carried, workspace->carried_count))
 			continue;
 		error = inherit_carried(base, doomed, points, count, &workspace->carried,
 					&workspace->carried_count);
+		if (!error)
+			error = replace_carried(doomed, points, count, &workspace->carried,
+						&workspace->carried_count);
 		if (!error)
 			error = workspace_write(commit, workspace);
 	}
