@@ -42,12 +42,16 @@ static int prepare(void *context)
 
 /*
  * With its writeback cache the kernel asks for st_blocks anew when a file is closed, not while it
- * is open, be it for days: what a commit has changed it must be told.
+ * is open, be it for days, nor after munmap(2): what a commit has changed it must be told.
+ *
+ * Who changes a directory makes the kernel ask for its attributes anew.  But an answer from before
+ * the change that somebody has not yet looked at passes for the new one, and would be believed for
+ * ever; what comes from before a telling does not.
  */
-static void tell_blocks(struct mount *mount)
+static void tell_stale(struct mount *mount)
 {
 	for (struct inode *inode = mount->inodes.dirty; inode; inode = inode->dirty_next) {
-		if (!inode_told_wrong_blocks(inode))
+		if (!inode_is_told_wrong(inode))
 			continue;
 		atomic_store_explicit(&inode->told_blocks, BLOCKS_UNTOLD, memory_order_relaxed);
 		defer_stale_attributes(mount, node_of(mount, inode->ino));
@@ -64,7 +68,7 @@ static int cut(void *context)
 		error = reader_acquire(mount->store, &reader);
 	if (error)
 		return error;
-	tell_blocks(mount);
+	tell_stale(mount);
 	error = unlinked_record(mount, reader);
 	if (!error)
 		error = inode_table_write_back(&mount->inodes, reader);
@@ -80,8 +84,9 @@ const struct head_ops mount_head_ops = {.prepare = prepare, .cut = cut, .switche
 
 /* The mount point may be covered by another mount, or we may not reach it: then the pages come
  * one by one, with the invalidations. */
-void kernel_sync(struct mount *mount)
+static void sync_from_outside(void *context)
 {
+	const struct mount *mount = context;
 	struct stat stat;
 
 	int fd = open(mount->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
@@ -90,6 +95,11 @@ void kernel_sync(struct mount *mount)
 	if (!fstat(fd, &stat) && stat.st_dev == mount->device)
 		(void)syncfs(fd);
 	close(fd);
+}
+
+void kernel_sync(struct mount *mount)
+{
+	(void)outside_run(sync_from_outside, mount);
 }
 
 static int compare_nodes(const void *a, const void *b)

@@ -15,8 +15,11 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "fs/restore_internal.h"
+
+enum { STALE_TRIES = 5, STALE_WAIT_NS = 1000 * 1000 };
 
 struct deferred_sync {
 	struct deferred_sync *next;
@@ -68,12 +71,27 @@ static void answer_syncs(struct mount *mount, struct deferred_sync *sync, int re
 	}
 }
 
+/* Returns how many are left, at the front: a look-up was answered, but the kernel has no inode of
+ * it yet, and will make one of the old answer (or it has let go, and tells us so in a moment). */
+static size_t tell_to_ask(struct mount *mount, uint64_t *nodes, size_t count)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		int error = fuse_lowlevel_notify_inval_inode(mount->session, nodes[i], -1, 0);
+		if (error == -ENOENT && node_is_known(mount, nodes[i]))
+			nodes[left++] = nodes[i];
+	}
+	return left;
+}
+
 /*
  * Never from the dispatcher: a file that the kernel is just letting go of is waited for, and its
  * last WRITEs must get their answers meanwhile.
  */
 static void drop_stale_attributes(struct mount *mount)
 {
+	const struct timespec wait = {.tv_nsec = STALE_WAIT_NS};
 	struct deferred *deferred = &mount->deferred;
 
 	pthread_mutex_lock(&deferred->lock);
@@ -82,8 +100,11 @@ static void drop_stale_attributes(struct mount *mount)
 	deferred->stale = NULL;
 	deferred->stale_count = deferred->stale_capacity = 0;
 	pthread_mutex_unlock(&deferred->lock);
-	for (size_t i = 0; i < count; i++)
-		(void)fuse_lowlevel_notify_inval_inode(mount->session, nodes[i], -1, 0);
+	for (int i = 0; count && i < STALE_TRIES; i++) {
+		if (i)
+			nanosleep(&wait, NULL);
+		count = tell_to_ask(mount, nodes, count);
+	}
 	free(nodes);
 }
 

@@ -87,14 +87,19 @@ int dispatch_attach(struct mount *mount)
 	return fuse_session_custom_io(mount->session, &io, fuse_session_fd(mount->session));
 }
 
+/*
+ * Not FUSE_CAP_ATOMIC_O_TRUNC: with it the kernel truncates twice, the second time without us, and
+ * without the file's lock in between.  What another process wrote and sent meanwhile would be gone
+ * from its cache, and from the size that it believes, but not from the file.
+ */
 static void op_init(void *userdata, struct fuse_conn_info *info)
 {
 	const struct mount *mount = userdata;
-	unsigned wanted =
-		FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
-		FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO |
-		FUSE_CAP_POSIX_ACL | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_ATOMIC_O_TRUNC |
-		FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_DONT_MASK | FUSE_CAP_NO_OPENDIR_SUPPORT;
+	unsigned wanted = FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_ASYNC_READ |
+			  FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+			  FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_POSIX_ACL |
+			  FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_DONT_MASK |
+			  FUSE_CAP_NO_OPENDIR_SUPPORT;
 
 	if (mount->remembered <= 0)
 		wanted &= (unsigned)~(FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT);

@@ -79,7 +79,7 @@ int inode_insert(struct inode_table *table, uint64_t ino, const struct inode_att
 	inode->ino = ino;
 	inode->table = table;
 	inode->attr = *attr;
-	atomic_init(&inode->told_blocks, blocks < BLOCKS_UNTOLD ? (uint32_t)blocks : BLOCKS_UNTOLD);
+	atomic_init(&inode->told_blocks, blocks < BLOCKS_MIXED ? (uint32_t)blocks : BLOCKS_UNTOLD);
 	atomic_init(&inode->references, 0);
 	data_init(&inode->data);
 	assert(!inode_find(table, ino));

@@ -32,7 +32,8 @@ struct inode {
 	bool unlinked;	      /* nlink is 0: delete when nothing refers to it any more */
 	bool gone : 1;	      /* not in the restored tree: every use answers ESTALE */
 	bool atime_waits : 1; /* attr.atime is newer than the item, which makes nothing dirty */
-	/* st_blocks that the kernel goes on believing while the file is open (relaxed) */
+	/* Of a regular file: st_blocks that the kernel was told last, perhaps BLOCKS_MIXED.  Of a
+	 * directory: anything but BLOCKS_UNTOLD says that it was told attributes. (relaxed) */
 	_Atomic uint32_t told_blocks;
 	struct inode *dirty_next, *dirty_previous; /* table->dirty */
 	struct inode *candidate_next;		   /* table->candidates */
@@ -40,6 +41,9 @@ struct inode {
 };
 
 #define BLOCKS_UNTOLD UINT32_MAX
+/* Set: other answers went before, and the kernel may hold any of them: of two that are under way
+ * at once it takes the one that it happens to look at first. */
+#define BLOCKS_MIXED 0x80000000u
 
 /* Set in `references` while the inode is on the list of candidates; not a reference. */
 #define INODE_CANDIDATE 0x80000000u

@@ -154,6 +154,13 @@ struct deferred {
 	pthread_t threads[DEFERRED_THREADS];
 };
 
+/* The last ctime that the kernel sent for a file, in nanoseconds; remembered for a moment. */
+struct sent_time {
+	uint64_t ino;
+	int64_t ctime;
+};
+enum { SENT_TIMES = 256 };
+
 /* What waits while a restore is under way. */
 enum hold {
 	HOLD_NOTHING,
@@ -196,6 +203,7 @@ struct mount {
 	struct change_list
 		*changes;	  /* head lock: where switched() leaves what the kernel must hear */
 	struct timespec switched; /* head lock: time of the last restore */
+	struct sent_time sent[SENT_TIMES]; /* head lock: by number of the inode */
 	uint32_t releases;	  /* head lock: since the last reap */
 	size_t atimes_waiting;	  /* head lock: about as many inodes have `atime_waits` */
 	_Atomic bool draining;	  /* after a restore, the kernel's own updates of times are stale */
@@ -368,10 +376,13 @@ void change_touch_directory(struct change *change, struct inode *directory, int 
 void attr_to_stat(uint64_t st_ino, const struct inode_attr *attr, struct stat *ret);
 /* The same with what is in memory only. */
 void inode_to_stat(struct inode *inode, struct stat *ret);
-/* st_blocks is another than the kernel has been told, by more than 3 %: each telling costs a log
- * that grows with fsync a question (head lock). */
-bool inode_told_wrong_blocks(struct inode *inode);
+/* The kernel may go on believing old attributes of a dirty inode: those of a directory, or another
+ * st_blocks; while the file is open for writing, by more than 3 %: each telling costs a log that
+ * grows with fsync a question (head lock). */
+bool inode_is_told_wrong(struct inode *inode);
 struct timespec time_now(void);
+int64_t time_nanoseconds(const struct timespec *time); /* clamped */
+void time_hear(const struct timespec *time); /* a ctime that the kernel sent; any thread */
 
 /* ---- replies (scope.c) ---- */
 

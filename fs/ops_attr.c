@@ -187,6 +187,11 @@ static int set_size(struct change *change, struct inode *inode, uint64_t size, f
 	return 0;
 }
 
+static struct sent_time *sent_time(struct mount *mount, const struct inode *inode)
+{
+	return &mount->sent[inode->ino % SENT_TIMES];
+}
+
 static void set_times(const struct change *change, struct inode *inode, const struct stat *stat,
 		      int set)
 {
@@ -196,6 +201,9 @@ static void set_times(const struct change *change, struct inode *inode, const st
 	if (set & FUSE_SET_ATTR_MTIME)
 		inode->attr.mtime = inode_clamp_time(stat->st_mtim);
 	inode->attr.ctime = set & FUSE_SET_ATTR_CTIME ? stat->st_ctim : change->now;
+	if (set & FUSE_SET_ATTR_CTIME)
+		*sent_time(change->mount, inode) =
+			(struct sent_time){inode->ino, time_nanoseconds(&stat->st_ctim)};
 }
 
 /* The size first: it alone can fail half way.  Truncating to the present size leaves the times
@@ -230,17 +238,26 @@ static int set_attributes(struct change *change, fuse_req_t request, struct inod
 /*
  * The kernel's own update of times (it keeps them for a while) has just this shape, and so has
  * utimensat(2).  What comes between a restore and the end of its clean-up with a ctime from before
- * is of the abandoned state.  Head lock.
+ * is of the abandoned state.  And as the kernel sends its updates without the file's lock, one
+ * may come behind a truncation that it took no notice of; that has sent a later ctime.  Head lock.
  */
-static bool is_stale_update(struct mount *mount, int set, const struct stat *wanted)
+static bool is_stale_update(struct mount *mount, const struct inode *inode, int set,
+			    const struct stat *wanted)
 {
 	const int shape = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME;
-	const struct timespec *time = &wanted->st_ctim, *switched = &mount->switched;
+	const struct sent_time *sent = sent_time(mount, inode);
+	int64_t time = time_nanoseconds(&wanted->st_ctim);
+	struct timespec now;
 
-	if (set != shape || !atomic_load_explicit(&mount->draining, memory_order_relaxed))
+	if (set != shape)
 		return false;
-	return time->tv_sec < switched->tv_sec ||
-	       (time->tv_sec == switched->tv_sec && time->tv_nsec < switched->tv_nsec);
+	if (atomic_load_explicit(&mount->draining, memory_order_relaxed) &&
+	    time < time_nanoseconds(&mount->switched))
+		return true;
+	if (sent->ino != inode->ino || time >= sent->ctime)
+		return false;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return sent->ctime <= time_nanoseconds(&now); /* else the clock was set back */
 }
 
 /* When the kernel sends times by itself it does not look at the answer. */
@@ -262,11 +279,13 @@ void op_setattr(fuse_req_t request, fuse_ino_t node, struct stat *wanted, int se
 	struct stat stat;
 
 	(void)info;
+	if (set & FUSE_SET_ATTR_CTIME)
+		time_hear(&wanted->st_ctim);
 	int error = change_begin(mount, node, &change);
 	if (error)
 		return reply_error(mount, request, node, error);
 	error = change_load(&change, change.ino, &inode);
-	if (!error && !is_stale_update(mount, set, wanted))
+	if (!error && !is_stale_update(mount, inode, set, wanted))
 		error = set_attributes(&change, request, inode, wanted, set);
 	if (!error)
 		setattr_stat(inode, set, &stat);

@@ -105,9 +105,6 @@ void handle_close(struct mount *mount, struct handle *handle)
 		handle->next->previous = handle->previous;
 	mount->open_files--;
 	if (handle->writes) {
-		/* At close(2) the kernel has dropped what it was told. */
-		atomic_store_explicit(&handle->inode->told_blocks, BLOCKS_UNTOLD,
-				      memory_order_relaxed);
 		mount->open_for_writing--;
 		/* A restore has cleared the count of those that it made stale. */
 		if (node_is_current(mount, handle->node) && handle->inode->writers)

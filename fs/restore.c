@@ -9,16 +9,14 @@
  *      Without writers the kernel has no dirty pages: close(2) and munmap(2) wait for them
  *   4. point_restore(): in its commit, with the head locked, mount_switched() refreshes hot
  *      inodes, gives changed files new node numbers, and notes what the kernel must hear
- *   5. answer held opens whose node number has died: one that truncates keeps the kernel from
- *      writing the file's pages back, which the next step would wait for.  Then drain: the
- *      kernel's own late updates of times are ignored
+ *   5. answer held opens whose node number has died, so that the kernel looks again.  Then drain:
+ *      the kernel's own late updates of times are ignored
  *   6. drop pages and attributes (tell_kernel.c): needs locks of no file and of no directory
  *   7. let all go that were held
  *   8. drop names, tell of directories that are gone or have moved
  *
  * Nothing is held in step 8, as it takes locks of directories and of what has the names now: a
- * CREATE that waits for us has its directory's, an OPEN that truncates its file's, and who would
- * remove that file has the directory's, too, and waits for the OPEN.
+ * CREATE that waits for us has its directory's.
  *
  * Nothing of the abandoned state can leak in: dirty pages of forced writers and pages read before
  * belong to node numbers that answer ESTALE.  A file whose node number lives on is the same at both

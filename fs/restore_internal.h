@@ -32,6 +32,10 @@ struct change_list {
 };
 void change_list_release(struct change_list *list);
 
+/* Runs `work` in a child that shares memory but no descriptors, and waits for it: for whatever calls
+ * into our own mount (outside.c says why).  Only system calls, no locks, no allocation in it. */
+int outside_run(void (*work)(void *context), void *context);
+
 /* Makes the kernel send what is dirty: starts pages, waits for times. */
 void kernel_sync(struct mount *mount);
 

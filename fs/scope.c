@@ -80,13 +80,47 @@ void scope_stat(const struct scope *scope, uint64_t ino, const struct inode_attr
 
 /* ---- changing ---- */
 
+/*
+ * The clock that the kernel stamps files with.  It moves in ticks, but since Linux 6.13 a file
+ * system that wants finer times moves it for all of them, which cannot be asked for: so we hold on
+ * to the latest time that the kernel has sent.  If we fell behind it, what we stamp would differ
+ * from what the kernel keeps: where the tick is still the same it sees nothing to send.
+ */
+static _Atomic int64_t time_heard; /* nanoseconds */
+
+int64_t time_nanoseconds(const struct timespec *time)
+{
+	const int64_t second = 1000000000;
+
+	if (time->tv_sec < 0)
+		return 0;
+	return time->tv_sec < INT64_MAX / second ? time->tv_sec * second + time->tv_nsec
+						 : INT64_MAX;
+}
+
+void time_hear(const struct timespec *time)
+{
+	int64_t before = atomic_load_explicit(&time_heard, memory_order_relaxed);
+
+	int64_t sent = time_nanoseconds(time);
+	while (sent > before &&
+	       !atomic_compare_exchange_weak_explicit(&time_heard, &before, sent,
+						      memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
 struct timespec time_now(void)
 {
-	struct timespec now;
+	int64_t heard = atomic_load_explicit(&time_heard, memory_order_relaxed);
+	struct timespec now, fine;
 
-	/* The clock that the kernel stamps files with, so that the two never run backwards. */
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	return now;
+	if (heard <= time_nanoseconds(&now))
+		return now;
+	clock_gettime(CLOCK_REALTIME, &fine);
+	if (heard > time_nanoseconds(&fine)) /* the clock was set back */
+		return now;
+	return (struct timespec){.tv_sec = heard / 1000000000, .tv_nsec = heard % 1000000000};
 }
 
 int change_begin(struct mount *mount, uint64_t node, struct change *ret)
@@ -161,24 +195,36 @@ static uint64_t inode_blocks(const struct inode *inode)
 	return !blocks && inode->writers ? 4096 / 512 : blocks;
 }
 
+static void note_told(struct inode *inode, uint64_t blocks)
+{
+	if (blocks >= BLOCKS_MIXED)
+		return;
+	uint32_t before = atomic_exchange_explicit(&inode->told_blocks, (uint32_t)blocks,
+						   memory_order_relaxed);
+	if (before != BLOCKS_UNTOLD && before != blocks)
+		atomic_fetch_or_explicit(&inode->told_blocks, BLOCKS_MIXED, memory_order_relaxed);
+}
+
 void inode_to_stat(struct inode *inode, struct stat *ret)
 {
 	attr_to_stat(inode->ino, &inode->attr, ret);
-	if (!S_ISREG(inode->attr.mode))
-		return;
-	uint64_t blocks = inode_blocks(inode);
-	ret->st_blocks = (blkcnt_t)blocks;
-	if (blocks < BLOCKS_UNTOLD)
-		atomic_store_explicit(&inode->told_blocks, (uint32_t)blocks, memory_order_relaxed);
+	if (S_ISREG(inode->attr.mode))
+		ret->st_blocks = (blkcnt_t)inode_blocks(inode);
+	note_told(inode, (uint64_t)ret->st_blocks);
 }
 
-bool inode_told_wrong_blocks(struct inode *inode)
+bool inode_is_told_wrong(struct inode *inode)
 {
 	uint64_t told = atomic_load_explicit(&inode->told_blocks, memory_order_relaxed);
 
-	if (told == BLOCKS_UNTOLD || !S_ISREG(inode->attr.mode))
+	if (told == BLOCKS_UNTOLD)
 		return false;
+	if (!S_ISREG(inode->attr.mode))
+		return S_ISDIR(inode->attr.mode);
 	uint64_t now = inode_blocks(inode);
+	if (!inode->writers)
+		return told != now;
+	told &= ~(uint64_t)BLOCKS_MIXED;
 	return (told < now ? now - told : told - now) > told / 32;
 }
 

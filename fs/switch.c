@@ -300,6 +300,7 @@ void mount_switched(void *context, uint64_t old_root, uint64_t new_root)
 				      .list = mount->changes ? mount->changes : &unheard};
 
 	mount->switched = time_now();
+	memset(mount->sent, 0, sizeof(mount->sent));
 	int error = reader_acquire(mount->store, &switching.reader);
 	if (!error) {
 		error = switch_nodes(&switching, old_root, new_root);

@@ -200,22 +200,43 @@ static void look_up(int root, const char *path)
 	}
 }
 
-static void look_up_moved(struct mount *mount, const struct change_list *list)
+struct looking_up {
+	const struct mount *mount;
+	char **paths; /* owned; some may be NULL */
+	size_t count;
+};
+
+static void look_up_from_outside(void *context)
 {
+	const struct looking_up *looking_up = context;
+	const struct mount *mount = looking_up->mount;
 	struct stat stat;
 
-	int root = list->moved_count ? open(mount->mountpoint, O_PATH | O_CLOEXEC) : -1;
+	int root = open(mount->mountpoint, O_PATH | O_CLOEXEC);
 	if (root < 0)
 		return;
-	if (!fstat(root, &stat) && stat.st_dev == mount->device) {
-		for (size_t i = 0; i < list->moved_count; i++) {
-			char *path = path_of(mount, list->moved[i]);
-			if (path && path[0])
-				look_up(root, path);
-			free(path);
-		}
-	}
+	if (!fstat(root, &stat) && stat.st_dev == mount->device)
+		for (size_t i = 0; i < looking_up->count; i++)
+			if (looking_up->paths[i] && looking_up->paths[i][0])
+				look_up(root, looking_up->paths[i]);
 	close(root);
+}
+
+static void look_up_moved(struct mount *mount, const struct change_list *list)
+{
+	struct looking_up looking_up = {.mount = mount, .count = list->moved_count};
+
+	if (!list->moved_count)
+		return;
+	looking_up.paths = calloc(list->moved_count, sizeof(char *));
+	if (!looking_up.paths)
+		return;
+	for (size_t i = 0; i < list->moved_count; i++)
+		looking_up.paths[i] = path_of(mount, list->moved[i]);
+	(void)outside_run(look_up_from_outside, &looking_up);
+	for (size_t i = 0; i < list->moved_count; i++)
+		free(looking_up.paths[i]);
+	free(looking_up.paths);
 }
 
 void tell_names(struct mount *mount, const struct change_list *list)

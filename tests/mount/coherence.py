@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Freeze sees every write that returned (I7); restore refuses while files are open for writing, and
 with --force nothing of the abandoned state leaks in; what the kernel had cached is the restored state at once."""
+import ctypes
 import errno
 import mmap
 import os
+import random
 import signal
 import sys
 import threading
@@ -70,6 +72,76 @@ def seeks_see_pages(one):
     check(os.lseek(fd, 0, os.SEEK_DATA) <= 8192, "and of what was written through a mapping")
     view.close()
     os.close(fd)
+
+
+def times_in_one_tick(one):
+    """The kernel's clock for files moves in ticks, but a file system that wants finer times (as the one below may)
+    moves it for all; what is stamped here must not fall behind it."""
+    below = os.open(os.path.join(one.base, "below"), os.O_RDWR | os.O_CREAT)
+    paths = [one.p("tick-%d" % number) for number in range(50)]
+    for path in paths:
+        os.fstat(below)
+        os.write(below, b"x")
+        put(path, b"x")
+        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+    os.close(below)
+    before = [(os.stat(path).st_mtime_ns, os.stat(path).st_ctime_ns) for path in paths]
+    one.remount()
+    after = [(os.stat(path).st_mtime_ns, os.stat(path).st_ctime_ns) for path in paths]
+    check(before == after, "a truncation in the tick of the last write leaves the times that the kernel shows",
+          [pair for pair in zip(before, after) if pair[0] != pair[1]][:3])
+
+
+def truncate_and_write(path, dice):
+    for _ in range(12):
+        fd = os.open(path, os.O_RDWR | dice.choice([0, os.O_TRUNC, os.O_APPEND]))
+        os.write(fd, b"w" * dice.choice([10, 5000, 200000]))
+        os.close(fd)
+
+
+def sizes_agree(one):
+    """Processes that truncate, by opening, what others write."""
+    paths = [one.p("size-%d" % number) for number in range(150)]
+    for number, path in enumerate(paths):
+        put(path, b"")
+        pids = []
+        for worker in range(4):
+            pid = os.fork()
+            if not pid:
+                truncate_and_write(path, random.Random(number * 4 + worker))
+                os._exit(0)
+            pids.append(pid)
+        for pid in pids:
+            os.waitpid(pid, 0)
+    before = [os.stat(path).st_size for path in paths]
+    one.remount()
+    after = [os.stat(path).st_size for path in paths]
+    check(before == after, "files that were truncated and written at once are stored with the sizes that the kernel shows",
+          [pair for pair in zip(before, after) if pair[0] != pair[1]][:3])
+    for path in paths:
+        os.unlink(path)
+
+
+def blocks_after_close(one):
+    """A file that is closed and still mapped: st_blocks follows what a commit stores of it, zeros being a hole."""
+    libc, size = ctypes.CDLL(None), 1 << 20
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+    libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+    fd = os.open(one.p("zeros"), os.O_RDWR | os.O_CREAT)
+    at = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)  # unlike Python's it keeps no descriptor
+    os.write(fd, bytes(size))
+    os.close(fd)
+    early = os.stat(one.p("zeros")).st_blocks
+    libc.munmap(at, size)
+    root = os.open(one.path, os.O_RDONLY)
+    os.fsync(root)
+    os.close(root)
+    late = os.stat(one.p("zeros")).st_blocks
+    one.remount()
+    stored = os.stat(one.p("zeros")).st_blocks
+    check(early > 0 and late == stored == 0, "st_blocks of a file that was told before its last close is corrected",
+          (early, late, stored))
 
 
 def writer_order(one):
@@ -225,7 +297,7 @@ def dead_mount(one):
 def main():
     need_fuse()
     one = Workspace(workdir()).mount()
-    for part in (freeze_sees, seeks_see_pages, writer_order, restore_refused, caches_follow, orphans, dead_mount):
+    for part in (freeze_sees, seeks_see_pages, times_in_one_tick, sizes_agree, blocks_after_close, writer_order, restore_refused, caches_follow, orphans, dead_mount):
         part(one)
     one.umount()
     one.check_store()

@@ -307,7 +307,7 @@ static void assert_noticed(struct fixture *fixture, const struct tampering *tamp
 static void make_history(struct fixture *fixture)
 {
 	for (int i = 0; i < 5; i++) {
-		char name[8];
+		char name[16];
 		snprintf(name, sizeof(name), "p%d", i);
 		struct point point = freeze_named(fixture->head, name);
 		point_release(&point);

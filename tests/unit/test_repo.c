@@ -421,7 +421,7 @@ static void test_clone_of_head(void **state)
 	assert_true(has_file(copy, "b"));
 	/* Neither changes the other's nodes (I1), however often they part. */
 	for (int i = 0; i < 3; i++) {
-		char mine[8], its[8];
+		char mine[16], its[16];
 		snprintf(mine, sizeof(mine), "m%d", i);
 		snprintf(its, sizeof(its), "c%d", i);
 		put_file(fixture->head, mine, 9000, 3);
