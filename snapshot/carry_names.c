@@ -199,11 +199,10 @@ int link_copy(struct merge *merge, uint64_t directory, const char *name, size_t 
 	char suffix[NAME_MAX_BYTES + 1], copy[NAME_MAX_BYTES + 1];
 	const int label = cut(merge->label, strlen(merge->label), 100);
 	for (unsigned number = 1; number; number++) {
-		int used = number == 1
-				   ? snprintf(suffix, sizeof(suffix), ".from-%.*s", label,
-					      merge->label)
-				   : snprintf(suffix, sizeof(suffix), ".from-%.*s-%u", label,
-					      merge->label, number);
+		int used = number == 1 ? snprintf(suffix, sizeof(suffix), ".from-%.*s", label,
+						  merge->label)
+				       : snprintf(suffix, sizeof(suffix), ".from-%.*s-%u", label,
+						  merge->label, number);
 		int kept = cut(name, length, NAME_MAX_BYTES - (size_t)used);
 		used = snprintf(copy, sizeof(copy), "%.*s%s", kept, name, suffix);
 		int error = graft_link(&merge->graft, directory, copy, (size_t)used, ino);
