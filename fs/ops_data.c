@@ -301,7 +301,7 @@ static int count_holes(struct change *change, struct inode *inode, uint64_t offs
 }
 
 /* Space is not set aside: a store that deduplicates and compresses cannot know how much.  But what
- * there is no room for now is refused: programs ask so that they need not fail half way. */
+ * there is no room at present is refused: programs ask lest they fail half way. */
 static int check_room(struct change *change, struct inode *inode, uint64_t offset, uint64_t length)
 {
 	struct store *store = change->mount->store;
