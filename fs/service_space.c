@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fs/service_internal.h"
+#include "index/util/array.h"
 #include "snapshot/retention.h"
 #include "snapshot/usage.h"
 
@@ -183,14 +184,11 @@ static int keep_point(struct pruning *pruning, const struct point *point, uint32
 
 static int remove_point(struct pruning *pruning, const struct point *point)
 {
-	if (pruning->count == pruning->capacity) {
-		size_t capacity = pruning->capacity ? pruning->capacity * 2 : 64;
-		uint64_t *ids = reallocarray(pruning->ids, capacity, sizeof(ids[0]));
-		if (!ids)
-			return -ENOMEM;
-		pruning->ids = ids;
-		pruning->capacity = capacity;
-	}
+	uint64_t *ids =
+		array_reserve(pruning->ids, pruning->count + 1, &pruning->capacity, sizeof(ids[0]));
+	if (!ids)
+		return -ENOMEM;
+	pruning->ids = ids;
 	pruning->ids[pruning->count++] = point->id;
 	return json_array_append_new(pruning->removed, pruned_json(pruning, point)) ? -ENOMEM : 0;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "fs/service_internal.h"
+#include "index/util/array.h"
 #include "snapshot/diff.h"
 #include "snapshot/dirent.h"
 #include "snapshot/extent.h"
@@ -225,14 +226,11 @@ static int file_json(struct states *states, const char *name, size_t length, uin
 
 static int listing_add(struct listing *listing, const char *name, size_t length, uint64_t ino)
 {
-	if (listing->count == listing->capacity) {
-		size_t capacity = listing->capacity ? listing->capacity * 2 : 64;
-		struct listed *entries = reallocarray(listing->entries, capacity, sizeof(*entries));
-		if (!entries)
-			return -ENOMEM;
-		listing->entries = entries;
-		listing->capacity = capacity;
-	}
+	struct listed *entries = array_reserve(listing->entries, listing->count + 1,
+					       &listing->capacity, sizeof(entries[0]));
+	if (!entries)
+		return -ENOMEM;
+	listing->entries = entries;
 	struct listed *entry = &listing->entries[listing->count];
 	entry->name = strndup(name, length);
 	if (!entry->name)

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 
 #include "fs/restore_internal.h"
+#include "index/util/array.h"
 
 void change_list_release(struct change_list *list)
 {
@@ -29,52 +30,44 @@ void change_list_release(struct change_list *list)
 	*list = (struct change_list){0};
 }
 
-static int make_room(void **array, size_t *capacity, size_t wanted, size_t size)
-{
-	if (wanted <= *capacity)
-		return 0;
-	size_t more = *capacity ? *capacity : 64;
-	while (more < wanted)
-		more *= 2;
-	void *grown = reallocarray(*array, more, size);
-	if (!grown)
-		return -ENOMEM;
-	*array = grown;
-	*capacity = more;
-	return 0;
-}
-
 static int add_node(struct change_list *list, uint64_t node)
 {
-	int error = make_room((void **)&list->nodes, &list->node_capacity, list->node_count + 1,
-			      sizeof(*list->nodes));
+	uint64_t *nodes = array_reserve(list->nodes, list->node_count + 1, &list->node_capacity,
+					sizeof(nodes[0]));
 
-	if (!error)
-		list->nodes[list->node_count++] = node;
-	return error;
+	if (!nodes)
+		return -ENOMEM;
+	list->nodes = nodes;
+	list->nodes[list->node_count++] = node;
+	return 0;
 }
 
 static int add_moved(struct change_list *list, uint64_t ino)
 {
-	int error = make_room((void **)&list->moved, &list->moved_capacity, list->moved_count + 1,
-			      sizeof(*list->moved));
+	uint64_t *moved = array_reserve(list->moved, list->moved_count + 1, &list->moved_capacity,
+					sizeof(moved[0]));
 
-	if (!error)
-		list->moved[list->moved_count++] = ino;
-	return error;
+	if (!moved)
+		return -ENOMEM;
+	list->moved = moved;
+	list->moved[list->moved_count++] = ino;
+	return 0;
 }
 
 static int add_name(struct change_list *list, uint64_t directory, uint64_t removed,
 		    const char *name, size_t length)
 {
-	int error = make_room((void **)&list->names, &list->name_capacity, list->name_count + 1,
-			      sizeof(*list->names));
+	struct changed_name *names = array_reserve(list->names, list->name_count + 1,
+						   &list->name_capacity, sizeof(names[0]));
 
-	if (!error)
-		error = make_room((void **)&list->text, &list->text_capacity,
-				  list->text_length + length + 1, 1);
-	if (error)
-		return error;
+	if (!names)
+		return -ENOMEM;
+	list->names = names;
+	char *text =
+		array_reserve(list->text, list->text_length + length + 1, &list->text_capacity, 1);
+	if (!text)
+		return -ENOMEM;
+	list->text = text;
 	memcpy(list->text + list->text_length, name, length);
 	list->text[list->text_length + length] = 0; /* libfuse sends it, too */
 	list->names[list->name_count++] =

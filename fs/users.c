@@ -24,6 +24,7 @@
 
 #include "fs/mount_internal.h"
 #include "fs/mountinfo.h"
+#include "index/util/array.h"
 
 enum { DESCRIBED_MAX = 10, DESCRIPTION_SIZE = 384 };
 
@@ -33,7 +34,7 @@ struct search {
 	struct mount_places ours; /* as this process sees them: what a chroot hides is here */
 	int pid;
 	struct mount_places theirs; /* as that process sees them */
-	struct mount_user *users; /* owned */
+	struct mount_user *users;   /* owned */
 	size_t count, capacity;
 };
 
@@ -114,17 +115,13 @@ static const struct mount_place *place_of(const struct mount_places *places, con
 static int add_user(struct search *search, const char *path, uint64_t ino)
 {
 	for (size_t i = search->count; i > 0 && search->users[i - 1].pid == search->pid; i--)
-		if (search->users[i - 1].ino == ino &&
-		    strcmp(search->users[i - 1].path, path) == 0)
+		if (search->users[i - 1].ino == ino && strcmp(search->users[i - 1].path, path) == 0)
 			return 0;
-	if (search->count == search->capacity) {
-		size_t capacity = search->capacity ? 2 * search->capacity : 16;
-		struct mount_user *users = reallocarray(search->users, capacity, sizeof(*users));
-		if (!users)
-			return -ENOMEM;
-		search->users = users;
-		search->capacity = capacity;
-	}
+	struct mount_user *users = array_reserve(search->users, search->count + 1,
+						 &search->capacity, sizeof(users[0]));
+	if (!users)
+		return -ENOMEM;
+	search->users = users;
 	struct mount_user *user = &search->users[search->count];
 	user->pid = search->pid;
 	user->ino = ino;

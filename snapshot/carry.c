@@ -6,6 +6,7 @@
  * tree; so what they list is what would have happened.
  */
 #include "snapshot/carry.h"
+#include "index/util/array.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -37,14 +38,11 @@ static int frontier_add(struct frontier *frontier, uint64_t id)
 {
 	if (!id)
 		return 0;
-	if (frontier->count == frontier->capacity) {
-		size_t capacity = frontier->capacity ? 2 * frontier->capacity : 16;
-		uint64_t *ids = reallocarray(frontier->ids, capacity, sizeof(*ids));
-		if (!ids)
-			return -ENOMEM;
-		frontier->ids = ids;
-		frontier->capacity = capacity;
-	}
+	uint64_t *ids = array_reserve(frontier->ids, frontier->count + 1, &frontier->capacity,
+				      sizeof(ids[0]));
+	if (!ids)
+		return -ENOMEM;
+	frontier->ids = ids;
 	size_t at = frontier->count++;
 	for (; at > 0 && frontier->ids[(at - 1) / 2] < id; at = (at - 1) / 2)
 		frontier->ids[at] = frontier->ids[(at - 1) / 2];

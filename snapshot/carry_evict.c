@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "index/util/array.h"
 #include "snapshot/carry_internal.h"
 
 static int has_name(struct merge *merge, struct tree *tree, uint64_t ino)
@@ -23,14 +24,11 @@ static int has_name(struct merge *merge, struct tree *tree, uint64_t ino)
 
 static int add_homeless(struct merge *merge, uint64_t ino)
 {
-	if (merge->homeless_count == merge->homeless_capacity) {
-		size_t capacity = merge->homeless_capacity ? 2 * merge->homeless_capacity : 16;
-		uint64_t *grown = reallocarray(merge->homeless, capacity, sizeof(grown[0]));
-		if (!grown)
-			return -ENOMEM;
-		merge->homeless = grown;
-		merge->homeless_capacity = capacity;
-	}
+	uint64_t *grown = array_reserve(merge->homeless, merge->homeless_count + 1,
+					&merge->homeless_capacity, sizeof(grown[0]));
+	if (!grown)
+		return -ENOMEM;
+	merge->homeless = grown;
 	merge->homeless[merge->homeless_count++] = ino;
 	return 0;
 }
@@ -47,14 +45,11 @@ struct clearing {
 
 static int add_directory(struct clearing *clearing, uint64_t ino)
 {
-	if (clearing->count == clearing->capacity) {
-		size_t capacity = clearing->capacity ? 2 * clearing->capacity : 16;
-		uint64_t *grown = reallocarray(clearing->directories, capacity, sizeof(grown[0]));
-		if (!grown)
-			return -ENOMEM;
-		clearing->directories = grown;
-		clearing->capacity = capacity;
-	}
+	uint64_t *grown = array_reserve(clearing->directories, clearing->count + 1,
+					&clearing->capacity, sizeof(grown[0]));
+	if (!grown)
+		return -ENOMEM;
+	clearing->directories = grown;
 	clearing->directories[clearing->count++] = ino;
 	return 0;
 }

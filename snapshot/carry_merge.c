@@ -600,18 +600,28 @@ static int merge_unit(struct merge *merge, struct unit *unit)
 
 /* ---- directories taken away ---- */
 
+/* The head's copy of a directory that FROM took away: 0 where there is none.  `ret_there` is what
+ * stands in its place in the head now. */
+static int find_taken_away(struct merge *merge, const struct unit *unit, uint64_t *ret_ino,
+			   uint64_t *ret_there, bool *ret_empty)
+{
+	uint64_t directory;
+	int error = unit_in_head(merge, unit, ret_ino);
+	if (error || !*ret_ino)
+		return error;
+	error = find_slot(merge, unit->lost, &directory, ret_there);
+	return error ? error : dirent_is_empty(merge->graft.to, merge->reader, *ret_ino, ret_empty);
+}
+
 /* The ordinary case, before the names in the way are given to others. */
 static int delete_empty(struct merge *merge, const struct unit *unit)
 {
-	uint64_t ino, directory, there;
+	uint64_t ino, there;
 	bool empty;
-	int error = unit_in_head(merge, unit, &ino);
+	int error = find_taken_away(merge, unit, &ino, &there, &empty);
 	if (error || !ino)
 		return error;
-	error = find_slot(merge, unit->lost, &directory, &there);
-	if (!error)
-		error = dirent_is_empty(merge->graft.to, merge->reader, ino, &empty);
-	return error || !empty || there != ino ? error : unlink_slots(merge, unit, ino);
+	return empty && there == ino ? unlink_slots(merge, unit, ino) : 0;
 }
 
 struct leftover {
@@ -635,15 +645,10 @@ static int delete_directory(struct merge *merge, const struct unit *unit)
 {
 	struct leftover leftover = {merge, unit->base};
 	struct conflict *conflict;
-	uint64_t ino, directory, there;
+	uint64_t ino, there;
 	bool empty;
-	int error = unit_in_head(merge, unit, &ino);
+	int error = find_taken_away(merge, unit, &ino, &there, &empty);
 	if (error || !ino)
-		return error;
-	error = find_slot(merge, unit->lost, &directory, &there);
-	if (!error)
-		error = dirent_is_empty(merge->graft.to, merge->reader, ino, &empty);
-	if (error)
 		return error;
 	if (empty && there == ino)
 		return unlink_slots(merge, unit, ino);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "index/util/array.h"
 #include "snapshot/carry_internal.h"
 #include "snapshot/path.h"
 
@@ -19,16 +20,13 @@ int conflict_add(struct merge *merge, enum carry_conflict kind, uint32_t mode, u
 {
 	if (!path)
 		return -ENOMEM;
-	if (merge->conflict_count == merge->conflict_capacity) {
-		size_t capacity = merge->conflict_capacity ? 2 * merge->conflict_capacity : 16;
-		struct conflict *grown = reallocarray(merge->conflicts, capacity, sizeof(grown[0]));
-		if (!grown) {
-			free(path);
-			return -ENOMEM;
-		}
-		merge->conflicts = grown;
-		merge->conflict_capacity = capacity;
+	struct conflict *grown = array_reserve(merge->conflicts, merge->conflict_count + 1,
+					       &merge->conflict_capacity, sizeof(grown[0]));
+	if (!grown) {
+		free(path);
+		return -ENOMEM;
 	}
+	merge->conflicts = grown;
 	struct conflict *conflict = &merge->conflicts[merge->conflict_count++];
 	*conflict = (struct conflict){
 		.kind = kind,

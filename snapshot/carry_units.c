@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "index/util/array.h"
 #include "snapshot/carry_internal.h"
 #include "snapshot/path.h"
 
@@ -36,15 +37,11 @@ static int collect_inode(const struct inode_change *change, void *context)
 	struct collecting *collecting = context;
 	if (!change->attributes && !change->contents && !change->xattrs)
 		return 0;
-	if (collecting->count == collecting->capacity) {
-		size_t capacity = collecting->capacity ? 2 * collecting->capacity : 64;
-		struct unit *list =
-			reallocarray(collecting->list, capacity, sizeof(collecting->list[0]));
-		if (!list)
-			return -ENOMEM;
-		collecting->list = list;
-		collecting->capacity = capacity;
-	}
+	struct unit *list = array_reserve(collecting->list, collecting->count + 1,
+					  &collecting->capacity, sizeof(list[0]));
+	if (!list)
+		return -ENOMEM;
+	collecting->list = list;
 	collecting->list[collecting->count++] = (struct unit){.base = change->ino, .items = true};
 	return 0;
 }
@@ -52,15 +49,11 @@ static int collect_inode(const struct inode_change *change, void *context)
 static int collect_name(const struct name_change *change, void *context)
 {
 	struct collecting *collecting = context;
-	if (collecting->name_count == collecting->name_capacity) {
-		size_t capacity = collecting->name_capacity ? 2 * collecting->name_capacity : 64;
-		struct unit_name *names =
-			reallocarray(collecting->names, capacity, sizeof(collecting->names[0]));
-		if (!names)
-			return -ENOMEM;
-		collecting->names = names;
-		collecting->name_capacity = capacity;
-	}
+	struct unit_name *names = array_reserve(collecting->names, collecting->name_count + 1,
+						&collecting->name_capacity, sizeof(names[0]));
+	if (!names)
+		return -ENOMEM;
+	collecting->names = names;
 	collecting->names[collecting->name_count++] = (struct unit_name){
 		.ino = change->ino,
 		.directory = change->directory,
@@ -365,8 +358,8 @@ static int include_above(struct merge *merge, struct units *units, const struct 
 		struct unit *above;
 		while ((above = find_unit(units, directory)) && !above->base) {
 			above->excluded = false;
-			int error = dirent_parent(merge->from, merge->reader, directory,
-						  &directory);
+			int error =
+				dirent_parent(merge->from, merge->reader, directory, &directory);
 			if (error)
 				return error;
 		}
@@ -390,8 +383,8 @@ static int exclude_others(struct merge *merge, struct units *units)
 		unit->outside = unit->excluded = unit->excluded || !in;
 	}
 	for (size_t i = 0; merge->options->path_count && i < units->count; i++) {
-		int error = units->list[i].outside ? 0
-						   : include_above(merge, units, &units->list[i]);
+		int error =
+			units->list[i].outside ? 0 : include_above(merge, units, &units->list[i]);
 		if (error)
 			return error;
 	}

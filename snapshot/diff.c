@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "index/util/array.h"
 #include "index/util/u64map.h"
 #include "snapshot/diff_internal.h"
 
@@ -102,24 +103,11 @@ static char *arena_alloc(struct diff *diff, size_t size)
 	return bytes;
 }
 
-/* The array with room for one more element; NULL (and the array unchanged) without memory. */
-static void *grown(void *array, size_t count, size_t *capacity, size_t size)
-{
-	size_t more = *capacity ? 2 * *capacity : 64;
-
-	if (count < *capacity)
-		return array;
-	array = reallocarray(array, more, size);
-	if (array)
-		*capacity = more;
-	return array;
-}
-
 static int collect_inode(const struct inode_change *change, void *context)
 {
 	struct diff *diff = context;
-	struct inode_change *inodes =
-		grown(diff->inodes, diff->inode_count, &diff->inode_capacity, sizeof(*inodes));
+	struct inode_change *inodes = array_reserve(diff->inodes, diff->inode_count + 1,
+						    &diff->inode_capacity, sizeof(inodes[0]));
 
 	if (!inodes)
 		return -ENOMEM;
@@ -131,8 +119,8 @@ static int collect_inode(const struct inode_change *change, void *context)
 static int collect_name(const struct name_change *change, void *context)
 {
 	struct diff *diff = context;
-	struct name_change *names =
-		grown(diff->names, diff->name_count, &diff->name_capacity, sizeof(*names));
+	struct name_change *names = array_reserve(diff->names, diff->name_count + 1,
+						  &diff->name_capacity, sizeof(names[0]));
 
 	if (!names)
 		return -ENOMEM;
@@ -194,7 +182,8 @@ static int climb(struct diff *diff, struct side *side, uint64_t ino, size_t *ret
 		}
 		if (count == DEPTH_MAX)
 			return -EUCLEAN;
-		steps = grown(diff->steps, count, &diff->step_capacity, sizeof(*steps));
+		steps = array_reserve(diff->steps, count + 1, &diff->step_capacity,
+				      sizeof(steps[0]));
 		if (!steps)
 			return -ENOMEM;
 		diff->steps = steps;
@@ -254,8 +243,8 @@ static int add_entry(struct diff *diff, const struct subject *subject, enum diff
 		     const char *path, const char *old_path, int contents)
 {
 	const struct diff_file *file = subject->in_new ? &subject->new_file : &subject->old_file;
-	struct diff_entry *entries =
-		grown(diff->entries, diff->entry_count, &diff->entry_capacity, sizeof(*entries));
+	struct diff_entry *entries = array_reserve(diff->entries, diff->entry_count + 1,
+						   &diff->entry_capacity, sizeof(entries[0]));
 
 	if (!entries)
 		return -ENOMEM;

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "index/util/array.h"
 #include "snapshot/digest_internal.h"
 #include "snapshot/xattr.h"
 
@@ -164,14 +165,11 @@ static char *xattr_line(const char *name, const uint8_t *value, size_t length)
 static int xattr_lines_add(struct xattr_lines *lines, struct tree *tree, struct reader *reader,
 			   uint64_t ino, const char *name)
 {
-	if (lines->count == lines->capacity) {
-		size_t capacity = lines->capacity ? lines->capacity * 2 : 8;
-		char **grown = reallocarray(lines->lines, capacity, sizeof(grown[0]));
-		if (!grown)
-			return -ENOMEM;
-		lines->lines = grown;
-		lines->capacity = capacity;
-	}
+	char **grown =
+		array_reserve(lines->lines, lines->count + 1, &lines->capacity, sizeof(grown[0]));
+	if (!grown)
+		return -ENOMEM;
+	lines->lines = grown;
 	ssize_t length = xattr_get(tree, reader, ino, name, lines->value, VALUE_BYTES);
 	if (length < 0)
 		return length == -ENODATA ? -EUCLEAN : (int)length;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "index/util/array.h"
 #include "snapshot/diff_internal.h"
 #include "snapshot/digest_internal.h"
 #include "snapshot/extent.h"
@@ -62,15 +63,11 @@ static struct digest_entry *find_entry(struct digest_work *work, uint64_t ino)
 
 static int add_entry(struct digest_work *work, uint64_t ino, struct digest_entry **ret)
 {
-	if (work->count == work->capacity) {
-		size_t capacity = work->capacity ? work->capacity * 2 : 256;
-		struct digest_entry *grown =
-			reallocarray(work->entries, capacity, sizeof(grown[0]));
-		if (!grown)
-			return -ENOMEM;
-		work->entries = grown;
-		work->capacity = capacity;
-	}
+	struct digest_entry *grown =
+		array_reserve(work->entries, work->count + 1, &work->capacity, sizeof(grown[0]));
+	if (!grown)
+		return -ENOMEM;
+	work->entries = grown;
 	int error = u64map_put(&work->index, ino, (void *)(uintptr_t)(work->count + 1));
 	if (error)
 		return error;
@@ -237,15 +234,11 @@ static int list_entry(const struct dirent_entry *found, void *context)
 	struct listing *listing = context;
 	char name[DIGEST_NAME_MAX];
 
-	if (listing->count == listing->capacity) {
-		size_t capacity = listing->capacity ? listing->capacity * 2 : 32;
-		struct digest_name_entry *grown =
-			reallocarray(listing->entries, capacity, sizeof(grown[0]));
-		if (!grown)
-			return -ENOMEM;
-		listing->entries = grown;
-		listing->capacity = capacity;
-	}
+	struct digest_name_entry *grown = array_reserve(listing->entries, listing->count + 1,
+							&listing->capacity, sizeof(grown[0]));
+	if (!grown)
+		return -ENOMEM;
+	listing->entries = grown;
 	struct digest_name_entry *entry = &listing->entries[listing->count];
 	entry->ino = found->target.ino;
 	entry->length = digest_name(found->name.text, found->name.length, name);

@@ -4,6 +4,7 @@
  * the deepest first: until then what is in them must be reachable, and keeps changing their times.
  */
 #include "snapshot/extract.h"
+#include "index/util/array.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -73,15 +74,12 @@ static char *join(const char *directory, const char *name)
 static int add_directory(struct extraction *extraction, size_t parent, const char *name,
 			 uint64_t ino, const struct inode_attr *attr, bool dress)
 {
-	if (extraction->count == extraction->capacity) {
-		size_t capacity = extraction->capacity ? extraction->capacity * 2 : 64;
-		struct extract_directory *grown =
-			reallocarray(extraction->directories, capacity, sizeof(grown[0]));
-		if (!grown)
-			return -ENOMEM;
-		extraction->directories = grown;
-		extraction->capacity = capacity;
-	}
+	struct extract_directory *grown =
+		array_reserve(extraction->directories, extraction->count + 1, &extraction->capacity,
+			      sizeof(grown[0]));
+	if (!grown)
+		return -ENOMEM;
+	extraction->directories = grown;
 	char *copy = strdup(name);
 	if (!copy)
 		return -ENOMEM;
@@ -194,14 +192,11 @@ static int add_member(const struct dirent_entry *entry, void *context)
 
 	if (!is_name(entry->name.text, entry->name.length))
 		return -EUCLEAN;
-	if (members->count == members->capacity) {
-		size_t capacity = members->capacity ? members->capacity * 2 : 64;
-		struct member *grown = reallocarray(members->list, capacity, sizeof(grown[0]));
-		if (!grown)
-			return -ENOMEM;
-		members->list = grown;
-		members->capacity = capacity;
-	}
+	struct member *grown = array_reserve(members->list, members->count + 1, &members->capacity,
+					     sizeof(grown[0]));
+	if (!grown)
+		return -ENOMEM;
+	members->list = grown;
 	char *name = strndup(entry->name.text, entry->name.length);
 	if (!name)
 		return -ENOMEM;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "index/util/array.h"
 #include "snapshot/diff_internal.h"
 #include "snapshot/paths_internal.h"
 
@@ -18,31 +19,19 @@ void touched_release(struct touched *touched)
 		idset_release(&touched->climbed[side]);
 }
 
-static int make_room(void **array, size_t *capacity, size_t wanted, size_t size)
-{
-	if (wanted <= *capacity)
-		return 0;
-	size_t more = *capacity ? *capacity : 64;
-	while (more < wanted)
-		more *= 2;
-	void *grown = reallocarray(*array, more, size);
-	if (!grown)
-		return -ENOMEM;
-	*array = grown;
-	*capacity = more;
-	return 0;
-}
-
 static int note_name(struct paths *paths, uint64_t directory, const char *name, size_t length)
 {
 	struct touched *touched = &paths->touched;
-	int error = make_room((void **)&touched->names, &touched->capacity, touched->count + 1,
-			      sizeof(touched->names[0]));
-	if (!error)
-		error = make_room((void **)&touched->text, &touched->text_capacity,
-				  touched->text_length + length, 1);
-	if (error)
-		return error;
+	struct touched_name *names = array_reserve(touched->names, touched->count + 1,
+						   &touched->capacity, sizeof(names[0]));
+	if (!names)
+		return -ENOMEM;
+	touched->names = names;
+	char *text = array_reserve(touched->text, touched->text_length + length,
+				   &touched->text_capacity, 1);
+	if (!text)
+		return -ENOMEM;
+	touched->text = text;
 	memcpy(touched->text + touched->text_length, name, length);
 	touched->names[touched->count++] =
 		(struct touched_name){directory, touched->text_length, (uint8_t)length};

@@ -1,5 +1,6 @@
 /* Points: finding them, and who and when. */
 #include "snapshot/point.h"
+#include "index/util/array.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -179,15 +180,11 @@ static int visit_totals(struct bytes key, struct bytes value, void *context)
 	uint64_t workspace = get_le64(fixed->workspace);
 	size_t place = totals_place(totalling, workspace);
 	if (place == totalling->count || totalling->items[place].workspace != workspace) {
-		if (totalling->count == totalling->capacity) {
-			size_t capacity = totalling->capacity ? 2 * totalling->capacity : 8;
-			struct point_totals *items =
-				reallocarray(totalling->items, capacity, sizeof(*items));
-			if (!items)
-				return -ENOMEM;
-			totalling->items = items;
-			totalling->capacity = capacity;
-		}
+		struct point_totals *items = array_reserve(totalling->items, totalling->count + 1,
+							   &totalling->capacity, sizeof(items[0]));
+		if (!items)
+			return -ENOMEM;
+		totalling->items = items;
 		memmove(&totalling->items[place + 1], &totalling->items[place],
 			(totalling->count - place) * sizeof(totalling->items[0]));
 		totalling->items[place] = (struct point_totals){.workspace = workspace};

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "index/util/array.h"
 #include "index/util/bytes.h"
 #include "snapshot/point_internal.h"
 
@@ -494,14 +495,11 @@ static int collect_point(struct bytes key, struct bytes value, void *context)
 		return error;
 	if (array->workspace && get_le64(fixed->workspace) != array->workspace)
 		return 0;
-	if (array->count == array->capacity) {
-		size_t capacity = array->capacity ? array->capacity * 2 : 16;
-		struct point *items = reallocarray(array->items, capacity, sizeof(array->items[0]));
-		if (!items)
-			return -ENOMEM;
-		array->items = items;
-		array->capacity = capacity;
-	}
+	struct point *items =
+		array_reserve(array->items, array->count + 1, &array->capacity, sizeof(items[0]));
+	if (!items)
+		return -ENOMEM;
+	array->items = items;
 	error = point_decode(id, value, &array->items[array->count]);
 	if (!error)
 		array->count++;

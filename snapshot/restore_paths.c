@@ -13,6 +13,7 @@
  * into one another.
  */
 #include "snapshot/restore_paths.h"
+#include "index/util/array.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -49,14 +50,11 @@ static void paths_release(struct paths *paths)
 
 static int list_add(struct paths_list *list, uint64_t source, uint64_t ino, bool made)
 {
-	if (list->count == list->capacity) {
-		size_t capacity = list->capacity ? 2 * list->capacity : 64;
-		struct paths_pair *grown = reallocarray(list->pairs, capacity, sizeof(grown[0]));
-		if (!grown)
-			return -ENOMEM;
-		list->pairs = grown;
-		list->capacity = capacity;
-	}
+	struct paths_pair *grown =
+		array_reserve(list->pairs, list->count + 1, &list->capacity, sizeof(grown[0]));
+	if (!grown)
+		return -ENOMEM;
+	list->pairs = grown;
 	list->pairs[list->count++] = (struct paths_pair){source, ino, made};
 	return 0;
 }

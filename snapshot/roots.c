@@ -1,3 +1,4 @@
+#include "index/util/array.h"
 #include "snapshot/roots_internal.h"
 
 #include <errno.h>
@@ -13,14 +14,11 @@ struct root_list {
 
 static int add(struct root_list *list, const struct root *root)
 {
-	if (list->count == list->capacity) {
-		size_t capacity = list->capacity ? list->capacity * 2 : 64;
-		struct root *roots = reallocarray(list->roots, capacity, sizeof(roots[0]));
-		if (!roots)
-			return -ENOMEM;
-		list->roots = roots;
-		list->capacity = capacity;
-	}
+	struct root *roots =
+		array_reserve(list->roots, list->count + 1, &list->capacity, sizeof(roots[0]));
+	if (!roots)
+		return -ENOMEM;
+	list->roots = roots;
 	list->roots[list->count++] = *root;
 	return 0;
 }

@@ -8,6 +8,7 @@
  * without reading data.
  */
 #include "snapshot/version.h"
+#include "index/util/array.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -191,14 +192,11 @@ static int version_add(struct versions *versions, struct state *state)
 {
 	size_t *bucket = bucket_of(versions, &state->attr);
 
-	if (versions->count == versions->capacity) {
-		size_t capacity = versions->capacity ? 2 * versions->capacity : 16;
-		struct known *known = reallocarray(versions->known, capacity, sizeof(*known));
-		if (!known)
-			return -ENOMEM;
-		versions->known = known;
-		versions->capacity = capacity;
-	}
+	struct known *known = array_reserve(versions->known, versions->count + 1,
+					    &versions->capacity, sizeof(known[0]));
+	if (!known)
+		return -ENOMEM;
+	versions->known = known;
 	state->version = (unsigned)versions->count + 1;
 	versions->known[versions->count] = (struct known){*state, *bucket};
 	*bucket = ++versions->count;

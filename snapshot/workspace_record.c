@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "index/util/array.h"
 #include "index/util/bytes.h"
 #include "snapshot/record_internal.h"
 #include "snapshot/workspace_internal.h"
@@ -214,15 +215,11 @@ static int collect_workspace(struct bytes key, struct bytes value, void *context
 	struct workspace_array *array = context;
 	if (key.length != 8)
 		return -EUCLEAN;
-	if (array->count == array->capacity) {
-		size_t capacity = array->capacity ? array->capacity * 2 : 4;
-		struct workspace *items =
-			reallocarray(array->items, capacity, sizeof(array->items[0]));
-		if (!items)
-			return -ENOMEM;
-		array->items = items;
-		array->capacity = capacity;
-	}
+	struct workspace *items =
+		array_reserve(array->items, array->count + 1, &array->capacity, sizeof(items[0]));
+	if (!items)
+		return -ENOMEM;
+	array->items = items;
 	int error = workspace_decode(get_be64(key.data), value, &array->items[array->count]);
 	if (!error)
 		array->count++;

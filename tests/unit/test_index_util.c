@@ -1,6 +1,7 @@
 /* The containers of index/util against naive models, and byte order. */
 #include "index_testing.h"
 
+#include "index/util/array.h"
 #include "index/util/idset.h"
 #include "index/util/shell.h"
 #include "index/util/u64map.h"
@@ -150,6 +151,32 @@ static void words_are_quoted_for_a_shell(void **state)
 	assert_string_equal(shell_quote("two words", buffer, 12), "two words");
 }
 
+static void arrays_grow_and_keep_what_they_hold(void **state)
+{
+	uint64_t *numbers = NULL;
+	size_t capacity = 0, moves = 0;
+	(void)state;
+
+	for (uint64_t count = 0; count < 10000; count++) {
+		size_t before = capacity;
+		numbers = array_reserve(numbers, count + 1, &capacity, sizeof(numbers[0]));
+		assert_non_null(numbers);
+		assert_in_range(capacity, count + 1, 2 * count + 16);
+		moves += capacity != before;
+		numbers[count] = count;
+	}
+	assert_in_range(moves, 1, 16);
+	for (uint64_t i = 0; i < 10000; i++)
+		assert_int_equal(numbers[i], i);
+
+	/* What no memory can hold leaves both as they were. */
+	size_t before = capacity;
+	assert_null(array_reserve(numbers, SIZE_MAX, &capacity, sizeof(numbers[0])));
+	assert_null(array_reserve(numbers, SIZE_MAX / 4, &capacity, sizeof(numbers[0])));
+	assert_int_equal(capacity, before);
+	free(numbers);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +186,7 @@ int main(void)
 		cmocka_unit_test(bytes_have_an_order),
 		cmocka_unit_test(messages_are_cut_to_fit),
 		cmocka_unit_test(words_are_quoted_for_a_shell),
+		cmocka_unit_test(arrays_grow_and_keep_what_they_hold),
 	};
 
 	return cmocka_run_group_tests_name("index: util", tests, NULL, NULL);
