@@ -3,7 +3,12 @@
  *
  * Small ones are malloc's business.  Large ones are mapped, so that freeing one gives its pages
  * back whatever else lies on the heap, and up to `keep_bytes` of them wait for reuse: a fresh
- * megabyte costs 256 page faults.
+ * megabyte costs 256 page faults, as much as copying it does.  Where the room for those that
+ * wait is used up, the size of which most wait gives way, so that the sizes that are in use now
+ * are kept.  What nobody needed from one buffer_pool_trim() to the next is unmapped.
+ *
+ * In a mapping the data begin where the kernel's copies are cheapest: at a page, and in buffers for
+ * requests so that the contents of a WRITE do.  A page then goes to one page, and not to two.
  */
 #include "fs/buffer.h"
 
@@ -24,6 +29,8 @@ enum {
 	PAGE = 4096,
 };
 
+_Static_assert(sizeof(struct buffer) + BUFFER_WRITE_HEADER <= PAGE, "both fit the first page");
+
 struct free_buffer {
 	struct free_buffer *next;
 };
@@ -31,7 +38,9 @@ struct free_buffer {
 struct buffer_pool {
 	pthread_mutex_t lock;
 	struct free_buffer *free[CLASSES]; /* lock */
+	size_t free_bytes_of[CLASSES];	   /* lock */
 	size_t free_bytes;		   /* lock */
+	size_t least_free_bytes;	   /* since the last trim; lock */
 	size_t keep_bytes;		   /* fixed */
 	_Atomic size_t charged;
 };
@@ -64,61 +73,127 @@ static unsigned class_of(size_t capacity)
 	return size_class;
 }
 
-static size_t mapped_size(size_t capacity)
+/* ---- mappings: the header ends where the data begin, in the first page ---- */
+
+static size_t data_place(unsigned size_class)
 {
-	return (sizeof(struct buffer) + capacity + PAGE - 1) / PAGE * PAGE;
+	return size_class == CLASS_REQUEST ? PAGE - BUFFER_WRITE_HEADER : PAGE;
+}
+
+static size_t mapped_size(unsigned size_class, size_t capacity)
+{
+	return (data_place(size_class) + capacity + PAGE - 1) / PAGE * PAGE;
+}
+
+static struct buffer *buffer_map(unsigned size_class, size_t capacity)
+{
+	uint8_t *memory = mmap(NULL, mapped_size(size_class, capacity), PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return NULL;
+	return (struct buffer *)(memory + data_place(size_class) - sizeof(struct buffer));
+}
+
+static void buffer_unmap(void *buffer, unsigned size_class, size_t capacity)
+{
+	uint8_t *memory = (uint8_t *)buffer + sizeof(struct buffer) - data_place(size_class);
+
+	munmap(memory, mapped_size(size_class, capacity));
+}
+
+/* ---- those that wait for reuse ---- */
+
+/* Lock held. */
+static struct free_buffer *pop_locked(struct buffer_pool *pool, unsigned size_class)
+{
+	struct free_buffer *buffer = pool->free[size_class];
+
+	if (buffer) {
+		pool->free[size_class] = buffer->next;
+		pool->free_bytes -= class_capacity(size_class);
+		pool->free_bytes_of[size_class] -= class_capacity(size_class);
+	}
+	return buffer;
+}
+
+/* The size of which most bytes wait.  Lock held. */
+static unsigned fullest_class(const struct buffer_pool *pool)
+{
+	unsigned fullest = CLASS_MAPPED;
+
+	for (unsigned i = CLASS_MAPPED; i < CLASSES; i++)
+		if (pool->free_bytes_of[i] > pool->free_bytes_of[fullest])
+			fullest = i;
+	return fullest;
+}
+
+void buffer_pool_trim(struct buffer_pool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	size_t unused = pool->least_free_bytes;
+	while (unused && pool->free_bytes) {
+		unsigned size_class = fullest_class(pool);
+		size_t capacity = class_capacity(size_class);
+		struct free_buffer *buffer = pop_locked(pool, size_class);
+		unused -= capacity < unused ? capacity : unused;
+		pthread_mutex_unlock(&pool->lock);
+		buffer_unmap(buffer, size_class, capacity);
+		pthread_mutex_lock(&pool->lock);
+	}
+	pool->least_free_bytes = pool->free_bytes;
+	pthread_mutex_unlock(&pool->lock);
+}
+
+bool buffer_pool_is_empty(struct buffer_pool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	bool empty = pool->free_bytes == 0;
+	pthread_mutex_unlock(&pool->lock);
+	return empty;
 }
 
 struct buffer_pool *buffer_pool_free(struct buffer_pool *pool)
 {
 	if (!pool)
 		return NULL;
-	for (unsigned i = CLASS_MAPPED; i < CLASSES; i++) {
-		while (pool->free[i]) {
-			struct free_buffer *buffer = pool->free[i];
-			pool->free[i] = buffer->next;
-			munmap(buffer, mapped_size(class_capacity(i)));
-		}
-	}
+	pool->least_free_bytes = pool->free_bytes;
+	buffer_pool_trim(pool);
 	pthread_mutex_destroy(&pool->lock);
 	free(pool);
 	return NULL;
 }
 
-static void *pool_take(struct buffer_pool *pool, unsigned size_class)
+static struct buffer *pool_take(struct buffer_pool *pool, unsigned size_class)
 {
 	pthread_mutex_lock(&pool->lock);
-	struct free_buffer *buffer = pool->free[size_class];
-	if (buffer) {
-		pool->free[size_class] = buffer->next;
-		pool->free_bytes -= class_capacity(size_class);
-	}
+	struct free_buffer *buffer = pop_locked(pool, size_class);
+	if (pool->free_bytes < pool->least_free_bytes)
+		pool->least_free_bytes = pool->free_bytes;
 	pthread_mutex_unlock(&pool->lock);
-	return buffer;
+	return (struct buffer *)buffer;
 }
 
-static bool pool_keep(struct buffer_pool *pool, unsigned size_class, void *memory)
+static void pool_keep(struct buffer_pool *pool, unsigned size_class, void *memory)
 {
-	struct free_buffer *buffer = memory;
+	struct free_buffer *buffer = memory, *victim = NULL;
 	size_t capacity = class_capacity(size_class);
 
 	pthread_mutex_lock(&pool->lock);
-	bool keep = pool->free_bytes + capacity <= pool->keep_bytes;
-	if (keep) {
-		buffer->next = pool->free[size_class];
-		pool->free[size_class] = buffer;
-		pool->free_bytes += capacity;
+	buffer->next = pool->free[size_class];
+	pool->free[size_class] = buffer;
+	pool->free_bytes += capacity;
+	pool->free_bytes_of[size_class] += capacity;
+	if (pool->free_bytes > pool->keep_bytes) {
+		size_class = fullest_class(pool);
+		victim = pop_locked(pool, size_class);
 	}
 	pthread_mutex_unlock(&pool->lock);
-	return keep;
+	if (victim)
+		buffer_unmap(victim, size_class, class_capacity(size_class));
 }
 
-static void *map_memory(size_t capacity)
-{
-	void *memory = mmap(NULL, mapped_size(capacity), PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	return memory == MAP_FAILED ? NULL : memory;
-}
+/* ---- buffers ---- */
 
 struct buffer *buffer_new(struct buffer_pool *pool, size_t capacity)
 {
@@ -132,7 +207,7 @@ struct buffer *buffer_new(struct buffer_pool *pool, size_t capacity)
 	} else {
 		buffer = size_class < CLASSES ? pool_take(pool, size_class) : NULL;
 		if (!buffer)
-			buffer = map_memory(capacity);
+			buffer = buffer_map(size_class, capacity);
 	}
 	if (!buffer)
 		return NULL;
@@ -160,8 +235,10 @@ struct buffer *buffer_unref(struct buffer_pool *pool, struct buffer *buffer)
 		atomic_fetch_sub_explicit(&pool->charged, buffer->capacity, memory_order_relaxed);
 	if (buffer->size_class < CLASS_MAPPED)
 		free(buffer);
-	else if (buffer->size_class == CLASS_HUGE || !pool_keep(pool, buffer->size_class, buffer))
-		munmap(buffer, mapped_size(buffer->capacity));
+	else if (buffer->size_class == CLASS_HUGE)
+		buffer_unmap(buffer, CLASS_HUGE, buffer->capacity);
+	else
+		pool_keep(pool, buffer->size_class, buffer);
 	return NULL;
 }
 

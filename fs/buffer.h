@@ -14,7 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BUFFER_REQUEST = (1 << 20) + (64 << 10) }; /* the largest request, with headers */
+enum {
+	BUFFER_REQUEST = (1 << 20) + (64 << 10), /* the largest request, with headers */
+	BUFFER_WRITE_HEADER = 80, /* so far into such a buffer a page begins: a WRITE's contents */
+};
 
 struct buffer {
 	_Atomic uint32_t references;
@@ -29,6 +32,9 @@ struct buffer_pool;
 
 struct buffer_pool *buffer_pool_new(size_t keep_bytes); /* NULL on -ENOMEM */
 struct buffer_pool *buffer_pool_free(struct buffer_pool *pool);
+/* Gives back the memory of those buffers that nobody needed since the last call. */
+void buffer_pool_trim(struct buffer_pool *pool);
+bool buffer_pool_is_empty(struct buffer_pool *pool); /* there is nothing to trim */
 
 /* A buffer of at least `capacity` bytes with one reference; NULL where memory is out. */
 struct buffer *buffer_new(struct buffer_pool *pool, size_t capacity);

@@ -104,14 +104,6 @@ static struct buffer *find_locked(struct chunk_cache *cache, uint64_t id)
 	return buffer_ref(entry->buffer);
 }
 
-struct buffer *chunk_cache_find(struct chunk_cache *cache, uint64_t id)
-{
-	pthread_mutex_lock(&cache->lock);
-	struct buffer *buffer = find_locked(cache, id);
-	pthread_mutex_unlock(&cache->lock);
-	return buffer;
-}
-
 bool chunk_cache_has(struct chunk_cache *cache, uint64_t id)
 {
 	pthread_mutex_lock(&cache->lock);
@@ -153,33 +145,53 @@ static struct entry *entry_new(struct chunk_cache *cache, uint64_t id)
 	return entry;
 }
 
-int chunk_cache_get(struct chunk_cache *cache, uint64_t id, struct buffer **ret, struct errbuf *err)
+int chunk_cache_begin(struct chunk_cache *cache, uint64_t id, struct buffer **ret)
 {
 	pthread_mutex_lock(&cache->lock);
-	struct buffer *buffer = find_locked(cache, id);
-	if (buffer) {
-		pthread_mutex_unlock(&cache->lock);
-		*ret = buffer;
-		return 0;
-	}
-	struct entry *entry = entry_new(cache, id);
-	pthread_mutex_unlock(&cache->lock);
-	if (!entry)
-		return -ENOMEM;
+	struct entry *entry = u64map_get(&cache->entries, id);
+	int result = 1;
 
-	int error = load(cache, id, &buffer, err);
+	if (!entry)
+		result = entry_new(cache, id) ? 0 : -ENOMEM;
+	else if (!entry->buffer)
+		result = -EBUSY;
+	else
+		*ret = find_locked(cache, id);
+	pthread_mutex_unlock(&cache->lock);
+	return result;
+}
+
+void chunk_cache_end(struct chunk_cache *cache, uint64_t id, struct buffer *buffer)
+{
 	pthread_mutex_lock(&cache->lock);
-	if (error) {
+	struct entry *entry = u64map_get(&cache->entries, id);
+	if (!buffer) {
 		u64map_remove(&cache->entries, id);
 		free(entry);
 	} else {
-		entry->buffer = buffer;
+		entry->buffer = buffer_ref(buffer);
 		list_add(cache, entry);
 		cache->bytes += buffer->capacity;
-		*ret = buffer_ref(buffer);
 		evict(cache, cache->capacity);
 	}
 	pthread_cond_broadcast(&cache->loaded);
 	pthread_mutex_unlock(&cache->lock);
-	return error;
+}
+
+int chunk_cache_get(struct chunk_cache *cache, uint64_t id, struct buffer **ret, struct errbuf *err)
+{
+	pthread_mutex_lock(&cache->lock);
+	struct buffer *buffer = find_locked(cache, id);
+	struct entry *entry = buffer ? NULL : entry_new(cache, id);
+	pthread_mutex_unlock(&cache->lock);
+	if (!buffer && !entry)
+		return -ENOMEM;
+	if (!buffer) {
+		int error = load(cache, id, &buffer, err);
+		chunk_cache_end(cache, id, error ? NULL : buffer);
+		if (error)
+			return error;
+	}
+	*ret = buffer;
+	return 0;
 }

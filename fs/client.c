@@ -1,6 +1,7 @@
 /* The other end of control.sock, and where a path lies. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "fs/bury.h"
 #include "fs/daemon_internal.h"
+
+enum { LOOK_EVERY_MS = 1000 };
 
 /* ---- the socket's address ---- */
 
@@ -57,12 +61,34 @@ int control_socket_connect(int fd, const char *store)
 	return with_address(fd, store, connect);
 }
 
+/* Who listens, by his end of the socket; 0: not to be seen from here. */
+static pid_t peer_of(int fd)
+{
+	struct ucred peer = {0};
+	socklen_t length = sizeof(peer);
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) ? 0 : peer.pid;
+}
+
+/* -ECONNREFUSED where the daemon was dead and is gone now, as if it had not been there. */
+static int bury_if_dead(int fd, const char *store)
+{
+	pid_t pid = peer_of(fd);
+	if (!daemon_lingers(pid))
+		return 0;
+	char *real = realpath(store, NULL);
+	int error = real ? daemon_bury(real, pid) : -errno;
+	free(real);
+	return error ? error : -ECONNREFUSED;
+}
+
 int service_connect(const char *store, int *ret_fd)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	int error = control_socket_connect(fd, store);
+	if (!error)
+		error = bury_if_dead(fd, store);
 	if (error) {
 		close(fd);
 		return error;
@@ -81,6 +107,21 @@ struct input {
 	size_t searched; /* no newline before this */
 };
 
+/* However long it takes, but not for the remains of a daemon. */
+static int wait_for_answer(int fd)
+{
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	for (;;) {
+		int ready = poll(&readable, 1, LOOK_EVERY_MS);
+		if (ready > 0)
+			return 0;
+		if (ready < 0 && errno != EINTR)
+			return -errno;
+		if (daemon_lingers(peer_of(fd)))
+			return -ECONNRESET;
+	}
+}
+
 static int input_receive(struct input *input)
 {
 	if (input->length == input->capacity) {
@@ -91,6 +132,9 @@ static int input_receive(struct input *input)
 		input->data = data;
 		input->capacity = capacity;
 	}
+	int error = wait_for_answer(input->fd);
+	if (error)
+		return error;
 	ssize_t got;
 	do {
 		got = recv(input->fd, input->data + input->length, input->capacity - input->length,

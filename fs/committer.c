@@ -1,6 +1,6 @@
 /*
  * The daemon's own commits: what was acknowledged is on the disk after COMMIT_AFTER at the latest,
- * and changed nodes do not pile up in memory.
+ * and changed nodes do not pile up in memory, nor what fsync() made durable in the redo log.
  *
  * A failed commit loses nothing, so it is tried again: on a full disk until there is room.  Only
  * after a failed sync is there nothing left to try (the store refuses): that is told once.
@@ -128,7 +128,7 @@ static void *committer_run(void *context)
 	return NULL;
 }
 
-static int init_wake(pthread_cond_t *wake)
+int daemon_init_wake(pthread_cond_t *wake)
 {
 	pthread_condattr_t attributes;
 	int error = pthread_condattr_init(&attributes);
@@ -146,7 +146,7 @@ int committer_start(struct service *service, struct committer **ret)
 	if (!committer)
 		return -ENOMEM;
 	committer->service = service;
-	int error = init_wake(&committer->wake);
+	int error = daemon_init_wake(&committer->wake);
 	if (error) {
 		free(committer);
 		return error;

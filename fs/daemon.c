@@ -2,10 +2,10 @@
  * The daemon: the one process that has a store open for writing, with all its mounts.
  *
  *   service_run_daemon()
- *     open      store (its lock), engine, control.sock, committer
+ *     open      store (its lock), engine, control.sock, committer, rest
  *     first     the mount that it was started for; ready() hears how that went
  *     serve     requests, until the last mount has ended or a signal says so
- *     close     control.sock, clients, mounts, committer, engine, store; last the connections of
+ *     close     control.sock, clients, mounts, rest, committer, engine, store; last the connections of
  *               those who wait until the store is free
  *
  * The main thread sleeps in poll(): signals come through a signalfd (they are blocked in every
@@ -26,7 +26,9 @@
 #include <unistd.h>
 
 #include "fs/daemon_internal.h"
+#include "fs/bury.h"
 #include "fs/log.h"
+#include "fs/rest.h"
 
 enum { OOM_SCORE_ADJ = -500 };
 
@@ -36,6 +38,7 @@ struct daemon {
 	struct mounts *mounts;
 	struct connections *connections;
 	struct committer *committer;
+	struct rest *rest;
 	char *socket_path;
 	int wake, signals, listener; /* -1: not open */
 	bool bound;
@@ -182,6 +185,8 @@ static int daemon_open(struct daemon *daemon, const char *store, struct errbuf *
 		return err_set(err, error, "cannot listen on %s/" CONTROL_SOCKET_NAME ": %s", store,
 			       strerror(-error));
 	error = committer_start(daemon->service, &daemon->committer);
+	if (!error)
+		error = rest_start(daemon->service, &daemon->rest);
 	return error ? err_set(err, error, "cannot start a thread: %s", strerror(-error)) : 0;
 }
 
@@ -272,6 +277,7 @@ static int daemon_close(struct daemon *daemon)
 	if (daemon->connections)
 		connections_end(daemon->connections);
 	int stuck = daemon->mounts ? mounts_stop_all(daemon->mounts) : 0;
+	daemon->rest = rest_stop(daemon->rest);
 	daemon->committer = committer_stop(daemon->committer);
 	if (daemon->service)
 		error = final_commit(daemon);
@@ -304,6 +310,7 @@ int service_run_daemon(const char *store, const json_t *first,
 
 	log_open(log_to_stderr, LOG_LEVEL_INFO);
 	prepare_process();
+	daemon_start_guardian(store);
 	int error = daemon_open(&daemon, store, &err);
 	if (error) {
 		result = service_error(error, err.text);

@@ -24,6 +24,9 @@ void connections_end(struct connections *connections);
 /* Closes what was kept open for those that wait for the daemon's end.  NULL is fine. */
 struct connections *connections_free(struct connections *connections);
 
+/* A condition for waits by the monotonic clock, as service_clock() tells it. */
+int daemon_init_wake(pthread_cond_t *wake);
+
 /* Commits by itself (committer.c): a thread that looks a few times a second. */
 struct committer;
 int committer_start(struct service *service, struct committer **ret);

@@ -35,7 +35,7 @@
  * caller waits with data_wait_for_room() in a thread that may wait.  store_reserve() is asked
  * too: -ENOSPC comes before a write is acknowledged.
  *
- * Threads: one engine for a store, with one worker a core (2 to 8).  Functions marked [X] want the
+ * Threads: one engine for a store, with one worker a core (2 to 8) and two threads that only read.  Functions marked [X] want the
  * head lock exclusive, [S] shared or exclusive, [-] none (and must not be called with it).
  */
 #ifndef CAIRN_FS_DATA_H
@@ -84,6 +84,8 @@ struct engine_options {
 int engine_open(struct store *store, const struct engine_options *options, struct engine **ret);
 struct engine *engine_close(struct engine *engine); /* nothing may be in flight */
 struct buffer_pool *engine_buffers(struct engine *engine);
+/* Memory that somebody holds all the time counts against the budget (negative: no longer). */
+void engine_set_aside(struct engine *engine, int64_t bytes);
 size_t engine_dirty_bytes(struct engine *engine); /* in segments, of either state */
 unsigned engine_workers(const struct engine *engine);
 
@@ -167,16 +169,17 @@ int data_plan_read(struct engine *engine, struct inode *inode, struct tree *tree
 		   size_t length, struct read_plan *ret);
 /* [-] Copies into `out` (plan->length bytes). -ESTALE: plan again (a collection removed a chunk of
  * the old plan); -EBADMSG with a message. Pieces of chunks go through the engine's cache, whole
- * chunks that are not in it straight into `out`. */
+ * chunks that are not in it straight into `out`; chunks that lie together are read together. */
 int data_fill(struct read_plan *plan, uint8_t *out, struct errbuf *err);
 void data_plan_release(struct read_plan *plan);
 /* [-] A reader goes on after `plan`: fetch these chunks of the file in the background. */
 void data_read_ahead(struct engine *engine, const uint64_t *chunks, int count);
-/* [S] After data_plan_read() of a range that ends at `end`, same arguments: where the reads of this
- * inode have been sequential, fetches the next READ_AHEAD bytes in the background. */
+/* [S] After data_plan_read() of `length` bytes that end at `end`, same arguments: where the reads of
+ * this inode have been sequential, asks the disk for what comes next, and for a reader in small
+ * pieces loads the next READ_AHEAD bytes in the background. */
 enum { READ_AHEAD = 3 << 19, READ_RUN_MAX = 1 << 20 };
 void data_read_ahead_after(struct engine *engine, struct inode *inode, struct tree *tree,
-			   struct reader *reader, uint64_t ino, uint64_t end);
+			   struct reader *reader, uint64_t ino, uint64_t end, size_t length);
 
 /*
  * Flushing for a commit.

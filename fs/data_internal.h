@@ -103,6 +103,7 @@ struct batch {
 	struct flush_waiter *waiter;
 	bool stale;  /* a stream whose segments changed; head lock */
 	bool is_cut; /* `parts` are known already */
+	bool quiet;  /* small, and who queues it will store it himself: no worker need wake up */
 	int error;   /* the first of its runs' */
 	size_t bytes;
 	struct run *runs;
@@ -157,8 +158,14 @@ struct chunk_cache *chunk_cache_free(struct chunk_cache *cache);
  * reference. -ESTALE, -EBADMSG, … as chunk_read(). */
 int chunk_cache_get(struct chunk_cache *cache, uint64_t id, struct buffer **ret,
 		    struct errbuf *err);
-/* The same only if it is there or on its way; NULL otherwise. */
-struct buffer *chunk_cache_find(struct chunk_cache *cache, uint64_t id);
+/*
+ * For who loads several chunks himself.  1 and a reference where the chunk is there; 0: the caller
+ * loads it and must call chunk_cache_end(), with the buffer (the cache takes its own reference), or
+ * NULL where he could not; -EBUSY: another thread loads it; -ENOMEM.  Between begin and end nobody
+ * may wait for a chunk: others may wait for his.
+ */
+int chunk_cache_begin(struct chunk_cache *cache, uint64_t id, struct buffer **ret);
+void chunk_cache_end(struct chunk_cache *cache, uint64_t id, struct buffer *buffer);
 bool chunk_cache_has(struct chunk_cache *cache, uint64_t id);
 
 /* ---- the engine (fs/engine.c) ---- */
@@ -172,8 +179,10 @@ struct engine {
 	struct buffer_pool *pool; /* owned */
 	struct chunk_cache *cache;
 	size_t dirty_budget;
+	_Atomic size_t set_aside; /* of it, for memory that others hold */
 	unsigned worker_count;
-	pthread_t *workers;
+	unsigned thread_count;
+	pthread_t *threads; /* owned: the workers, then the readers */
 
 	_Atomic size_t segment_bytes; /* in all maps */
 	_Atomic size_t dirty_bytes;   /* of DIRTY segments */
@@ -185,10 +194,14 @@ struct engine {
 
 	pthread_mutex_t lock;
 	pthread_cond_t work;			/* something to do */
+	pthread_cond_t reading;			/* something to do for a reader */
 	pthread_cond_t progress;		/* a batch is stored, applied or queued */
 	struct job_queue urgent, normal;	/* lock */
 	struct batch *flush_first, *flush_last; /* lock */
+	unsigned urgent_count;			/* jobs in `urgent`; lock */
 	unsigned idle;				/* workers that wait; lock */
+	unsigned idle_readers;			/* lock */
+	int64_t trim_next;			/* ns, monotonic: the pool is left alone until; lock */
 	bool stop;				/* lock */
 };
 
@@ -202,6 +215,8 @@ void engine_wait_locked(struct engine *engine, unsigned milliseconds);
 /* What became of a batch.  For a while after a failure nothing is flushed but for a commit. */
 void engine_note_result(struct engine *engine, int error);
 bool engine_may_retry(struct engine *engine);
+/* What dirty data may take: the budget without what is set aside, but at least half of it. */
+size_t engine_dirty_budget(struct engine *engine);
 /* Holding so much more would be more than the budget. */
 bool engine_is_over_budget(struct engine *engine, size_t more);
 

@@ -18,6 +18,7 @@ enum {
 	READING_AHEAD_MAX = 16, /* chunks on their way */
 	FETCH_STEP = 2 << 20,	/* about EXTENTS_AT_ONCE chunks of a stream */
 	AHEAD_RUN = 256 * 1024, /* so much must have been read in sequence */
+	LARGE_READ = 256 * 1024,
 };
 
 /* ---- planning ---- */
@@ -196,53 +197,117 @@ void data_plan_release(struct read_plan *plan)
 
 /* ---- filling ---- */
 
-/* A piece from the start of a chunk that is not in the cache: if it is the whole chunk, it goes
- * where it is wanted without a copy.  -ERANGE: the chunk is longer. */
-static int fill_whole_chunk(struct engine *engine, const struct read_piece *piece, uint8_t *out,
-			    struct errbuf *err)
-{
-	struct chunk_info info;
-	size_t length;
+/*
+ * A plan is filled in three rounds: what is in memory is copied; all chunks that must be loaded are
+ * loaded together, a whole one straight to where it is wanted, any other through the cache, for the
+ * next read will want the rest; and at last, when nobody waits for us, those are waited for that
+ * another thread loads.
+ */
+struct filling {
+	struct read_plan *plan;
+	uint8_t *places[READ_PLAN_PIECES]; /* where each piece is wanted */
+	struct chunk_load loads[READ_PLAN_PIECES];
+	struct buffer *buffers[READ_PLAN_PIECES]; /* of each load, for the cache; or NULL: whole */
+	int pieces[READ_PLAN_PIECES];		  /* that each load is for */
+	int load_count;
+	int later[READ_PLAN_PIECES]; /* pieces for the third round */
+	int later_count;
+};
 
-	int error = chunk_info(engine->store, piece->chunk, &info);
-	if (!error && info.raw_length != piece->length)
-		return -ERANGE;
-	if (!error)
-		error = chunk_read(engine->store, piece->chunk, out, piece->length, &length, err);
-	return error == -ENOENT ? -ESTALE : error;
+static int check_bounds(const struct read_piece *piece, size_t length, struct errbuf *err)
+{
+	if ((uint64_t)piece->start + piece->length <= length)
+		return 0;
+	return err_set(err, -EUCLEAN, "chunk %llu has %zu bytes, an extent wants %llu",
+		       (unsigned long long)piece->chunk, length,
+		       (unsigned long long)piece->start + piece->length);
 }
 
-static int fill_chunk(struct engine *engine, const struct read_piece *piece, uint8_t *out,
-		      struct errbuf *err)
+static int copy_from_chunk(const struct read_piece *piece, const struct buffer *buffer,
+			   uint8_t *out, struct errbuf *err)
 {
-	struct buffer *buffer = chunk_cache_find(engine->cache, piece->chunk);
+	int error = check_bounds(piece, buffer->used, err);
 
-	if (!buffer && piece->start == 0) {
-		int error = fill_whole_chunk(engine, piece, out, err);
-		if (error != -ERANGE)
-			return error;
-	}
-	if (!buffer) {
-		int error = chunk_cache_get(engine->cache, piece->chunk, &buffer, err);
-		if (error)
-			return error;
-	}
-	int error = 0;
-	if ((uint64_t)piece->start + piece->length > buffer->used)
-		error = err_set(err, -EUCLEAN, "chunk %llu has %zu bytes, an extent wants %llu",
-				(unsigned long long)piece->chunk, buffer->used,
-				(unsigned long long)piece->start + piece->length);
-	else
+	if (!error)
 		memcpy(out, buffer->data + piece->start, piece->length);
+	return error;
+}
+
+static void add_load(struct filling *filling, int index, const struct chunk_info *info,
+		     struct buffer *buffer)
+{
+	int i = filling->load_count++;
+
+	filling->pieces[i] = index;
+	filling->buffers[i] = buffer;
+	filling->loads[i] = (struct chunk_load){
+		.id = filling->plan->pieces[index].chunk,
+		.info = *info,
+		.buffer = buffer ? buffer->data : filling->places[index],
+		.capacity = buffer ? buffer->capacity : filling->plan->pieces[index].length,
+	};
+}
+
+/* A part of a chunk that is not in the cache; we have begun to load it. */
+static int load_part(struct filling *filling, int index, const struct chunk_info *info,
+		     struct errbuf *err)
+{
+	struct engine *engine = filling->plan->engine;
+	const struct read_piece *piece = &filling->plan->pieces[index];
+	struct buffer *buffer = NULL;
+
+	int error = check_bounds(piece, info->raw_length, err);
+	if (!error) {
+		buffer = buffer_new(engine->pool, info->raw_length);
+		error = buffer ? 0 : -ENOMEM;
+	}
+	if (error) {
+		chunk_cache_end(engine->cache, piece->chunk, NULL);
+		return error;
+	}
+	buffer->used = info->raw_length;
+	add_load(filling, index, info, buffer);
+	return 0;
+}
+
+/* A piece of a chunk in the first round. */
+static int begin_chunk(struct filling *filling, int index, struct errbuf *err)
+{
+	struct engine *engine = filling->plan->engine;
+	const struct read_piece *piece = &filling->plan->pieces[index];
+	struct buffer *buffer;
+	struct chunk_info info;
+
+	int error = chunk_info(engine->store, piece->chunk, &info);
+	if (error)
+		return error == -ENOENT ? -ESTALE : error;
+	if (piece->start == 0 && piece->length == info.raw_length &&
+	    !chunk_cache_has(engine->cache, piece->chunk)) {
+		add_load(filling, index, &info, NULL);
+		return 0;
+	}
+	int begun = chunk_cache_begin(engine->cache, piece->chunk, &buffer);
+	if (begun == -EBUSY) {
+		filling->later[filling->later_count++] = index;
+		return 0;
+	}
+	if (begun == 0)
+		return load_part(filling, index, &info, err);
+	if (begun < 0)
+		return begun;
+	error = copy_from_chunk(piece, buffer, filling->places[index], err);
 	buffer_unref(engine->pool, buffer);
 	return error;
 }
 
-int data_fill(struct read_plan *plan, uint8_t *out, struct errbuf *err)
+static int begin_pieces(struct filling *filling, uint8_t *out, struct errbuf *err)
 {
-	for (int i = 0; i < plan->count; i++) {
+	struct read_plan *plan = filling->plan;
+	int error = 0;
+
+	for (int i = 0; i < plan->count && !error; i++) {
 		const struct read_piece *piece = &plan->pieces[i];
-		int error = 0;
+		filling->places[i] = out;
 		switch (piece->kind) {
 		case PIECE_HOLE:
 			memset(out, 0, piece->length);
@@ -251,14 +316,62 @@ int data_fill(struct read_plan *plan, uint8_t *out, struct errbuf *err)
 			memcpy(out, piece->buffer->data + piece->start, piece->length);
 			break;
 		case PIECE_CHUNK:
-			error = fill_chunk(plan->engine, piece, out, err);
+			error = begin_chunk(filling, i, err);
 			break;
 		}
-		if (error)
-			return error;
 		out += piece->length;
 	}
-	return 0;
+	return error;
+}
+
+/* The second round; with `error` it only lets go of what was begun. */
+static int load_chunks(struct filling *filling, int error, struct errbuf *err)
+{
+	struct engine *engine = filling->plan->engine;
+
+	if (!error)
+		error = chunks_read(engine->store, filling->loads, filling->load_count, err);
+	for (int i = 0; i < filling->load_count; i++) {
+		struct buffer *buffer = filling->buffers[i];
+		int index = filling->pieces[i];
+		if (!buffer)
+			continue;
+		chunk_cache_end(engine->cache, filling->loads[i].id, error ? NULL : buffer);
+		if (!error)
+			error = copy_from_chunk(&filling->plan->pieces[index], buffer,
+						filling->places[index], err);
+		buffer_unref(engine->pool, buffer);
+	}
+	return error;
+}
+
+static int fill_later(struct filling *filling, struct errbuf *err)
+{
+	struct engine *engine = filling->plan->engine;
+	int error = 0;
+
+	for (int i = 0; i < filling->later_count && !error; i++) {
+		int index = filling->later[i];
+		const struct read_piece *piece = &filling->plan->pieces[index];
+		struct buffer *buffer;
+		error = chunk_cache_get(engine->cache, piece->chunk, &buffer, err);
+		if (error)
+			break;
+		error = copy_from_chunk(piece, buffer, filling->places[index], err);
+		buffer_unref(engine->pool, buffer);
+	}
+	return error;
+}
+
+int data_fill(struct read_plan *plan, uint8_t *out, struct errbuf *err)
+{
+	struct filling filling;
+
+	filling.plan = plan;
+	filling.load_count = filling.later_count = 0;
+	int error = begin_pieces(&filling, out, err);
+	error = load_chunks(&filling, error, err);
+	return error ? error : fill_later(&filling, err);
 }
 
 /* ---- reading ahead ---- */
@@ -316,8 +429,7 @@ static void fetch_run(struct job *job)
 {
 	struct fetch_job *fetch = (struct fetch_job *)job;
 
-	for (int i = 0; i < fetch->count; i++)
-		chunk_prefetch(fetch->engine->store, fetch->chunks[i]);
+	chunks_prefetch(fetch->engine->store, fetch->chunks, fetch->count);
 	free(fetch);
 }
 
@@ -356,7 +468,7 @@ static void fetch_ahead(struct engine *engine, struct inode *inode, struct tree 
 }
 
 void data_read_ahead_after(struct engine *engine, struct inode *inode, struct tree *tree,
-			   struct reader *reader, uint64_t ino, uint64_t end)
+			   struct reader *reader, uint64_t ino, uint64_t end, size_t length)
 {
 	uint64_t chunks[EXTENTS_AT_ONCE];
 
@@ -364,6 +476,9 @@ void data_read_ahead_after(struct engine *engine, struct inode *inode, struct tr
 	    atomic_load_explicit(&inode->data.read_run, memory_order_relaxed) < AHEAD_RUN)
 		return;
 	fetch_ahead(engine, inode, tree, reader, ino, end);
+	/* Who reads in large pieces has the next ones under way already. */
+	if (length >= LARGE_READ)
+		return;
 	int count = chunks_of(tree, reader, ino, end, READ_AHEAD, chunks);
 	data_read_ahead(engine, chunks, count);
 }

@@ -1,8 +1,8 @@
 /*
  * Requests that wait, away from the dispatcher.
  *
- * Sync thread: takes all queued FSYNCs at once and answers them after one commit.  It also tells
- * the kernel which attributes are no longer what it was told.
+ * Sync thread: takes all queued FSYNCs at once and answers them after one repo_sync().  It also
+ * tells the kernel which attributes are no longer what it was told.
  *
  * Throttle thread: WRITEs that data_write() refused for lack of room.  While one is queued or being
  * taken in, every later WRITE queues up behind it, so that writes to a place keep their order.
@@ -30,7 +30,7 @@ struct deferred_sync {
 struct deferred_write {
 	struct deferred_write *next;
 	struct write_request write;
-	struct buffer *buffer; /* a reference */
+	struct buffer *buffer; /* a reference, or NULL */
 };
 
 struct deferred_seek {
@@ -145,7 +145,7 @@ static void *sync_run(void *context)
 			break;
 		deferred->syncs = NULL;
 		pthread_mutex_unlock(&deferred->lock);
-		int error = syncs ? repo_commit(mount->repo) : 0;
+		int error = syncs ? repo_sync(mount->repo) : 0;
 		drop_stale_attributes(mount);
 		answer_syncs(mount, syncs, error);
 		pthread_mutex_lock(&deferred->lock);
@@ -170,8 +170,9 @@ void defer_sync(struct mount *mount, fuse_req_t request, struct inode *inode)
 	pthread_mutex_lock(&deferred->lock);
 	sync->next = deferred->syncs;
 	deferred->syncs = sync;
-	pthread_cond_signal(&deferred->sync_wanted);
 	pthread_mutex_unlock(&deferred->lock);
+	/* Outside, lest it wakes only to wait for the lock. */
+	pthread_cond_signal(&deferred->sync_wanted);
 }
 
 /* ---- writes ---- */
@@ -226,7 +227,7 @@ void defer_write(struct mount *mount, const struct write_request *write, struct 
 	}
 	entry->next = NULL;
 	entry->write = *write;
-	entry->buffer = buffer_ref(buffer);
+	entry->buffer = buffer ? buffer_ref(buffer) : NULL;
 	atomic_fetch_add(&deferred->writes, 1);
 	pthread_mutex_lock(&deferred->lock);
 	*deferred->last_write = entry;

@@ -10,6 +10,9 @@
  *   SETXATTR  the longer form is cut down to what libfuse expects, its flags put aside
  *   TMPFILE   told to libfuse as CREATE, which it equals but for the missing name
  *   STATX     told to libfuse as GETATTR, which it begins like; answered by reply_statx()
+ *
+ * Where the kernel offers io_uring, requests come through ring.c and this loop gets what is left:
+ * FORGET, mostly, and in the end that the kernel has let go.
  */
 #include <errno.h>
 #include <signal.h>
@@ -18,10 +21,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "fs/fuse_uring_abi.h"
 #include "fs/mount_internal.h"
 
 enum {
 	WAKE_SIGNAL = SIGUSR1,
+	FORGET_WAIT_US = 5000,
 	FUSE_TMPFILE_OPCODE = 51,
 	FUSE_STATX_OPCODE = 52,
 	DIRECT_IO_ALLOW_MMAP = 1 << 4, /* of flags2: mmap(MAP_SHARED) works with direct I/O */
@@ -31,7 +36,7 @@ _Thread_local struct request_frame request_frame;
 
 const void *request_argument(void)
 {
-	return request_frame.buffer->data + sizeof(struct fuse_in_header);
+	return request_frame.header + 1;
 }
 
 /* ---- INIT ---- */
@@ -48,8 +53,10 @@ static void note_init_request(struct mount *mount, const struct fuse_in_header *
 		mount->offered_flags2 = in->flags2;
 }
 
-static void improve_init_reply(struct mount *mount, struct fuse_init_out *out)
+/* Returns whether the ring was agreed on. */
+static bool improve_init_reply(struct mount *mount, struct fuse_init_out *out)
 {
+	bool ring = mount->ring && mount->offered_flags2 & INIT_OVER_IO_URING;
 	const uint32_t wanted = FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
 
 	out->flags |= mount->offered_flags & wanted;
@@ -58,20 +65,33 @@ static void improve_init_reply(struct mount *mount, struct fuse_init_out *out)
 		out->flags |= FUSE_INIT_EXT;
 		out->flags2 |= DIRECT_IO_ALLOW_MMAP;
 	}
+	if (ring) {
+		out->flags |= FUSE_INIT_EXT;
+		out->flags2 |= INIT_OVER_IO_URING;
+	}
+	return ring;
 }
 
 static ssize_t session_write(int fd, struct iovec *vector, int count, void *userdata)
 {
 	struct mount *mount = userdata;
+	const struct fuse_out_header *header = vector[0].iov_base;
+	bool ring = false;
 
+	if (ring_is_ours(header->unique))
+		return ring_answer(vector, count);
+	if (!header->unique)
+		ring_hand_over();
 	if (mount->init_unique) {
-		const struct fuse_out_header *header = vector[0].iov_base;
 		if (header->unique == mount->init_unique && !header->error && count > 1 &&
 		    vector[1].iov_len == sizeof(struct fuse_init_out))
-			improve_init_reply(mount, vector[1].iov_base);
+			ring = improve_init_reply(mount, vector[1].iov_base);
 		mount->init_unique = 0;
 	}
-	return writev(fd, vector, count);
+	ssize_t written = writev(fd, vector, count);
+	if (ring && written >= 0)
+		ring_go(mount->ring, fd);
+	return written;
 }
 
 static ssize_t session_read(int fd, void *buffer, size_t length, void *userdata)
@@ -104,7 +124,7 @@ static void op_init(void *userdata, struct fuse_conn_info *info)
 	if (mount->remembered <= 0)
 		wanted &= (unsigned)~(FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT);
 	info->want = info->capable & wanted;
-	info->max_write = REQUEST_MAX;
+	info->max_write = mount->ring ? (unsigned)ring_request_max(mount->ring) : REQUEST_MAX;
 	info->max_background = 64;
 	info->congestion_threshold = 48;
 }
@@ -145,16 +165,22 @@ static void translate(struct mount *mount, struct fuse_in_header *header)
 	}
 }
 
-static void process(struct mount *mount, struct buffer *buffer, size_t length)
+void dispatch_process(struct mount *mount, const struct request_frame *frame)
 {
-	struct fuse_in_header *header = (void *)buffer->data;
-
-	request_frame = (struct request_frame){.buffer = buffer};
-	buffer->used = length;
-	translate(mount, header);
-	const struct fuse_buf request = {.size = header->len, .mem = buffer->data, .fd = -1};
+	request_frame = *frame;
+	translate(mount, frame->header);
+	const struct fuse_buf request = {
+		.size = frame->header->len, .mem = frame->header, .fd = -1};
 	fuse_session_process_buf(mount->session, &request);
 	request_frame = (struct request_frame){0};
+}
+
+static void process(struct mount *mount, struct buffer *buffer, size_t length)
+{
+	const struct request_frame frame = {.buffer = buffer, .header = (void *)buffer->data};
+
+	buffer->used = length;
+	dispatch_process(mount, &frame);
 }
 
 /* A fresh buffer, waiting until memory comes back: there is nobody to report to. */
@@ -198,8 +224,14 @@ static void serve(struct serving *serving)
 		}
 		if ((size_t)length < sizeof(struct fuse_in_header))
 			continue;
+		const struct fuse_in_header *header = (const void *)serving->buffer->data;
+		uint32_t opcode = header->opcode;
+		if (opcode == FUSE_INTERRUPT && mount->ring)
+			continue; /* libfuse does not know the request by that number */
 		awake_note_request(&mount->awake);
 		process(mount, serving->buffer, (size_t)length);
+		if (mount->ring && (opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET))
+			usleep(FORGET_WAIT_US); /* many at once: they are in no hurry */
 		if (atomic_load(&serving->buffer->references) > 1) {
 			buffer_unref(mount->buffers, serving->buffer);
 			serving->buffer = request_buffer(mount);
@@ -232,6 +264,8 @@ void *dispatch_run(void *context)
 	serving.buffer = request_buffer(context);
 	serve(&serving);
 	buffer_unref(serving.mount->buffers, serving.buffer);
+	if (serving.mount->ring)
+		ring_stop(serving.mount->ring);
 	atomic_store(&serving.mount->served, true);
 	mount_finish(context);
 	return NULL;

@@ -5,6 +5,9 @@
  * batches to store), and other jobs (reading ahead).  Urgent jobs go first, but not for ever: after
  * a few of them a worker looks after a flush, so that readers cannot starve writers.
  *
+ * Readers are further threads that serve urgent jobs alone.  A worker that waits for the disk in a
+ * read would leave its core idle, and the disk with too little to do at a time.
+ *
  * Threads that wait for flushes take items out of the flush queue themselves, so that even with
  * all workers waiting somewhere things go on.
  */
@@ -19,8 +22,10 @@
 enum {
 	WORKERS_MIN = 2,
 	WORKERS_MAX = 8,
+	READERS = 2,
 	URGENT_IN_A_ROW = 8,
-	KEEP_FREE_BYTES = 32 << 20,
+	KEEP_FREE_BYTES = 96 << 20, /* for TRIM_AFTER_MS: buffer_pool_trim() */
+	TRIM_AFTER_MS = 1000,
 	CACHE_BYTES = 32 << 20,
 	DIRTY_BUDGET = 96 << 20,
 	RETRY_NS = 1000000000,
@@ -74,7 +79,10 @@ void engine_submit(struct engine *engine, struct job *job, bool urgent)
 {
 	pthread_mutex_lock(&engine->lock);
 	queue_push(urgent ? &engine->urgent : &engine->normal, job);
-	if (engine->idle)
+	engine->urgent_count += urgent;
+	if (urgent && engine->urgent_count <= engine->idle_readers)
+		pthread_cond_signal(&engine->reading);
+	else if (engine->idle)
 		pthread_cond_signal(&engine->work);
 	pthread_mutex_unlock(&engine->lock);
 }
@@ -98,9 +106,10 @@ void engine_queue_flush(struct engine *engine, struct batch *batch, bool front)
 	if (batch->number)
 		batch->table->flush.in_flight++;
 	batch->table->flush.users++;
-	if (engine->idle)
-		pthread_cond_signal(&engine->work);
+	bool wake = engine->idle && !batch->quiet;
 	pthread_mutex_unlock(&engine->lock);
+	if (wake) /* outside, lest it wakes only to wait for the lock */
+		pthread_cond_signal(&engine->work);
 }
 
 struct batch *engine_take_flush_locked(struct engine *engine, const struct inode_table *table)
@@ -123,15 +132,29 @@ struct batch *engine_take_flush_locked(struct engine *engine, const struct inode
 	return batch;
 }
 
-void engine_wait_locked(struct engine *engine, unsigned milliseconds)
+/* True where the time ran out. */
+static bool wait_locked(struct engine *engine, pthread_cond_t *condition, unsigned milliseconds)
 {
 	int64_t until = engine_now() + (int64_t)milliseconds * 1000000;
 	struct timespec deadline = {until / 1000000000, until % 1000000000};
 
-	pthread_cond_timedwait(&engine->progress, &engine->lock, &deadline);
+	return pthread_cond_timedwait(condition, &engine->lock, &deadline) == ETIMEDOUT;
+}
+
+void engine_wait_locked(struct engine *engine, unsigned milliseconds)
+{
+	wait_locked(engine, &engine->progress, milliseconds);
 }
 
 /* ---- workers ---- */
+
+static struct job *urgent_pop(struct engine *engine)
+{
+	struct job *job = queue_pop(&engine->urgent);
+
+	engine->urgent_count -= job != NULL;
+	return job;
+}
 
 /* One piece of work; false where there is none.  Called and returns with the lock held. */
 static bool work_once_locked(struct engine *engine, unsigned *urgent_in_a_row)
@@ -140,7 +163,7 @@ static bool work_once_locked(struct engine *engine, unsigned *urgent_in_a_row)
 	struct batch *batch = NULL;
 
 	if (*urgent_in_a_row < URGENT_IN_A_ROW || !engine->flush_first)
-		job = queue_pop(&engine->urgent);
+		job = urgent_pop(engine);
 	if (job) {
 		(*urgent_in_a_row)++;
 	} else {
@@ -160,6 +183,18 @@ static bool work_once_locked(struct engine *engine, unsigned *urgent_in_a_row)
 	return true;
 }
 
+/* Who has nothing to do gives back the memory that nobody uses. */
+static void wait_for_work_locked(struct engine *engine)
+{
+	if (buffer_pool_is_empty(engine->pool)) {
+		pthread_cond_wait(&engine->work, &engine->lock);
+	} else if (wait_locked(engine, &engine->work, TRIM_AFTER_MS) &&
+		   engine_now() >= engine->trim_next) {
+		buffer_pool_trim(engine->pool);
+		engine->trim_next = engine_now() + TRIM_AFTER_MS * INT64_C(1000000);
+	}
+}
+
 static void *worker_main(void *context)
 {
 	struct engine *engine = context;
@@ -172,8 +207,31 @@ static void *worker_main(void *context)
 		if (engine->stop)
 			break;
 		engine->idle++;
-		pthread_cond_wait(&engine->work, &engine->lock);
+		wait_for_work_locked(engine);
 		engine->idle--;
+	}
+	pthread_mutex_unlock(&engine->lock);
+	return NULL;
+}
+
+static void *reader_main(void *context)
+{
+	struct engine *engine = context;
+
+	pthread_mutex_lock(&engine->lock);
+	for (;;) {
+		struct job *job = urgent_pop(engine);
+		if (job) {
+			pthread_mutex_unlock(&engine->lock);
+			job->run(job);
+			pthread_mutex_lock(&engine->lock);
+			continue;
+		}
+		if (engine->stop)
+			break;
+		engine->idle_readers++;
+		pthread_cond_wait(&engine->reading, &engine->lock);
+		engine->idle_readers--;
 	}
 	pthread_mutex_unlock(&engine->lock);
 	return NULL;
@@ -184,25 +242,35 @@ static void stop_workers(struct engine *engine)
 	pthread_mutex_lock(&engine->lock);
 	engine->stop = true;
 	pthread_cond_broadcast(&engine->work);
+	pthread_cond_broadcast(&engine->reading);
 	pthread_mutex_unlock(&engine->lock);
-	for (unsigned i = 0; i < engine->worker_count; i++)
-		pthread_join(engine->workers[i], NULL);
-	engine->worker_count = 0;
+	for (unsigned i = 0; i < engine->thread_count; i++)
+		pthread_join(engine->threads[i], NULL);
+	engine->thread_count = engine->worker_count = 0;
+}
+
+static int start_thread(struct engine *engine, void *(*run)(void *))
+{
+	int error = pthread_create(&engine->threads[engine->thread_count], NULL, run, engine);
+
+	engine->thread_count += !error;
+	return -error;
 }
 
 static int start_workers(struct engine *engine, unsigned count)
 {
-	engine->workers = calloc(count, sizeof(engine->workers[0]));
-	if (!engine->workers)
+	int error = 0;
+
+	engine->threads = calloc(count + READERS, sizeof(engine->threads[0]));
+	if (!engine->threads)
 		return -ENOMEM;
-	while (engine->worker_count < count) {
-		int error = pthread_create(&engine->workers[engine->worker_count], NULL,
-					   worker_main, engine);
-		if (error)
-			return -error;
-		engine->worker_count++;
+	while (engine->worker_count < count && !error) {
+		error = start_thread(engine, worker_main);
+		engine->worker_count += !error;
 	}
-	return 0;
+	while (engine->thread_count < count + READERS && !error)
+		error = start_thread(engine, reader_main);
+	return error;
 }
 
 static unsigned default_workers(void)
@@ -221,9 +289,10 @@ static void init_locks(struct engine *engine)
 	pthread_condattr_t attributes;
 
 	pthread_mutex_init(&engine->lock, NULL);
-	pthread_cond_init(&engine->work, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&engine->work, &attributes);
+	pthread_cond_init(&engine->reading, &attributes);
 	pthread_cond_init(&engine->progress, &attributes);
 	pthread_condattr_destroy(&attributes);
 }
@@ -264,11 +333,12 @@ struct engine *engine_close(struct engine *engine)
 	stop_workers(engine);
 	assert(!engine->flush_first && !engine->urgent.first && !engine->normal.first);
 	assert(engine->segment_bytes == 0);
-	free(engine->workers);
+	free(engine->threads);
 	chunk_cache_free(engine->cache);
 	buffer_pool_free(engine->pool);
 	pthread_cond_destroy(&engine->progress);
 	pthread_cond_destroy(&engine->work);
+	pthread_cond_destroy(&engine->reading);
 	pthread_mutex_destroy(&engine->lock);
 	free(engine);
 	return NULL;
@@ -289,12 +359,25 @@ unsigned engine_workers(const struct engine *engine)
 	return engine->worker_count;
 }
 
+void engine_set_aside(struct engine *engine, int64_t bytes)
+{
+	atomic_fetch_add(&engine->set_aside, (size_t)bytes);
+}
+
+size_t engine_dirty_budget(struct engine *engine)
+{
+	size_t budget = engine->dirty_budget;
+	size_t set_aside = atomic_load_explicit(&engine->set_aside, memory_order_relaxed);
+
+	return set_aside < budget / 2 ? budget - set_aside : budget / 2;
+}
+
 /* A single write larger than the whole budget must pass too. */
 bool engine_is_over_budget(struct engine *engine, size_t more)
 {
 	size_t charged = buffer_pool_charged(engine->pool);
 
-	return charged > 0 && charged + more > engine->dirty_budget;
+	return charged > 0 && charged + more > engine_dirty_budget(engine);
 }
 
 /* ---- waiting for room ---- */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/mountinfo.h"
 #include "fs/service.h"
@@ -25,6 +26,7 @@ void mountinfo_unescape(char *text)
 
 /* What is needed of a line; points into it. */
 struct mount_line {
+	char *device; /* "major:minor" */
 	char *mountpoint;
 	char *type;
 	char *source;
@@ -39,6 +41,8 @@ static bool parse_line(char *line, struct mount_line *ret)
 
 	line[strcspn(line, "\n")] = '\0';
 	while ((field = strsep(&rest, " "))) {
+		if (number == 2)
+			parsed.device = field;
 		if (number == 4)
 			parsed.mountpoint = field;
 		if (number > 5 && strcmp(field, "-") == 0)
@@ -47,7 +51,7 @@ static bool parse_line(char *line, struct mount_line *ret)
 	}
 	parsed.type = strsep(&rest, " ");
 	parsed.source = strsep(&rest, " ");
-	if (!parsed.mountpoint || !parsed.type || !parsed.source)
+	if (!parsed.device || !parsed.mountpoint || !parsed.type || !parsed.source)
 		return false;
 	mountinfo_unescape(parsed.mountpoint);
 	mountinfo_unescape(parsed.source);
@@ -125,12 +129,44 @@ static int split_source(const char *source, char **ret_store, char **ret_workspa
 	return 0;
 }
 
+/* Connecting is what clears away. */
+static void clear_remains_of(const char *store)
+{
+	int fd;
+
+	if (!service_connect(store, &fd))
+		close(fd);
+}
+
+void service_clear_remains(const char *path)
+{
+	char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+	char *whole = NULL, *store, *workspace;
+	struct found found = {0};
+
+	if (path[0] != '/' && (!here || asprintf(&whole, "%s/%s", here, path) < 0))
+		whole = NULL;
+	free(here);
+	FILE *table = fopen("/proc/self/mountinfo", "re");
+	if (table && (whole || path[0] == '/') && !search(table, whole ? whole : path, &found) &&
+	    found.source && !split_source(found.source, &store, &workspace)) {
+		clear_remains_of(store);
+		free(store);
+		free(workspace);
+	}
+	if (table)
+		fclose(table);
+	found_release(&found);
+	free(whole);
+}
+
 int service_find_mount(const char *path, char **ret_store, char **ret_workspace,
 		       char **ret_mountpoint)
 {
 	struct found found = {0};
+	service_clear_remains(path);
 	char *real = realpath(path, NULL);
-	if (!real && errno == ENOTCONN && path[0] == '/')
+	if (!real && (errno == ENOTCONN || errno == ECONNABORTED) && path[0] == '/')
 		real = strdup(path); /* a dead mount cannot be asked */
 	if (!real)
 		return errno == ENOMEM ? -ENOMEM : errno == ENOTDIR ? -ENOENT : -errno;
@@ -164,27 +200,55 @@ static bool is_of(const char *source, const char *store, const char *workspace)
 	return same;
 }
 
-int service_find_mount_of(const char *store, const char *workspace, char **ret_mountpoint)
+/* Calls `visit` for each mount of the store, and of the workspace unless it is NULL. */
+static int each_mount(const char *store, const char *workspace,
+		      int (*visit)(const char *mountpoint, unsigned device, void *context),
+		      void *context)
 {
-	char *real = realpath(store, NULL), *line = NULL, *mountpoint = NULL;
-	size_t capacity = 0;
-	if (!real)
-		return -errno;
 	FILE *table = fopen("/proc/self/mountinfo", "re");
-	int error = table ? -ENOENT : -errno;
-	while (error == -ENOENT && getline(&line, &capacity, table) > 0) {
+	char *line = NULL;
+	size_t capacity = 0;
+	int result = table ? 0 : -errno;
+
+	while (!result && getline(&line, &capacity, table) > 0) {
 		struct mount_line parsed;
 		if (!parse_line(line, &parsed) || strcmp(parsed.type, "fuse.cairn") != 0 ||
-		    !is_of(parsed.source, real, workspace))
+		    !is_of(parsed.source, store, workspace))
 			continue;
-		mountpoint = strdup(parsed.mountpoint);
-		error = mountpoint ? 0 : -ENOMEM;
+		const char *colon = strchr(parsed.device, ':');
+		result = visit(parsed.mountpoint,
+			       colon ? (unsigned)strtoul(colon + 1, NULL, 10) : 0, context);
 	}
 	if (table)
 		fclose(table);
 	free(line);
+	return result;
+}
+
+int mounts_of_store(const char *store,
+		    int (*visit)(const char *mountpoint, unsigned device, void *context),
+		    void *context)
+{
+	return each_mount(store, NULL, visit, context);
+}
+
+static int take_first(const char *mountpoint, unsigned device, void *context)
+{
+	char **ret = context;
+	(void)device;
+	*ret = strdup(mountpoint);
+	return *ret ? 1 : -ENOMEM;
+}
+
+int service_find_mount_of(const char *store, const char *workspace, char **ret_mountpoint)
+{
+	char *real = realpath(store, NULL), *mountpoint = NULL;
+	if (!real)
+		return -errno;
+	int found = each_mount(real, workspace, take_first, &mountpoint);
 	free(real);
-	if (!error)
-		*ret_mountpoint = mountpoint;
-	return error;
+	if (found <= 0)
+		return found ? found : -ENOENT;
+	*ret_mountpoint = mountpoint;
+	return 0;
 }

@@ -3,11 +3,11 @@
  *
  * Why nobody waits for ever.  Everything that is FLUSHING is a batch that is either in the flush
  * queue, or with a thread that stores it (which takes no head lock while it does), or on its
- * table's list `done`.  Whoever waits for batches takes them out of the queue himself, and applies
- * `done` himself if he holds the head lock.  A worker that has stored a batch puts it on `done`
- * before it asks for the head lock; if the committing thread holds that, it finds the batch there.
- * A stream that a worker still cuts is not FLUSHING: taking its segments while the worker waits for
- * the head lock makes it stale, and the worker drops it.
+ * table's list `done`.  Whoever waits for batches takes them out of the queue himself (for a small
+ * one no worker is even woken), and applies `done` himself if he holds the head lock.  A worker that
+ * has stored a batch puts it on `done` before it asks for the head lock; if the committing thread
+ * holds that, it finds the batch there.  A stream that a worker still cuts is not FLUSHING: taking
+ * its segments while the worker waits for the head lock makes it stale, and the worker drops it.
  *
  * Why no result comes too late.  Extents are put only where the map still shows the number of the
  * batch; numbers are never used twice.
@@ -25,6 +25,7 @@ enum {
 	FLUSH_ALL_BYTES = 16 << 20, /* taken at a time for a commit */
 	FLUSH_ALL_SEGMENTS = 4096,
 	FLUSH_ALL_PENDING = 8,
+	QUIET_BYTES = 64 << 10,
 };
 
 /* ---- applying results; head lock held exclusively ---- */
@@ -165,6 +166,9 @@ static int apply_run(struct engine *engine, struct reader *reader, const struct 
 	}
 	if (error)
 		run_failed(engine, inode, batch, run, error);
+	else if (run->extents == 1)
+		scattered_note(&inode->table->scattered, engine->store, inode->ino, run->offset,
+			       run->length, inode->attr.size);
 	data_update_lists(inode);
 	return error;
 }
@@ -232,6 +236,7 @@ struct taker {
 	struct flush_waiter *waiter;
 	bool front; /* before what is in the queue */
 	struct batch *batch;
+	bool submitted;
 	size_t bytes;	   /* taken so far */
 	unsigned segments; /* so many, and files that went inline */
 };
@@ -242,6 +247,10 @@ static void taker_submit(struct taker *taker)
 	if (!batch)
 		return;
 	taker->batch = NULL;
+	/* Those who wait for what they take lend a hand, and another thread is not awake sooner. */
+	batch->quiet =
+		(taker->waiter || taker->front) && !taker->submitted && batch->bytes <= QUIET_BYTES;
+	taker->submitted = true;
 	if (taker->waiter) {
 		batch->waiter = taker->waiter;
 		pthread_mutex_lock(&taker->engine->lock);
@@ -556,11 +565,11 @@ void flush_relieve(struct engine *engine, struct inode_table *table, struct read
 	size_t dirty = atomic_load_explicit(&engine->dirty_bytes, memory_order_relaxed);
 	size_t segments = atomic_load_explicit(&engine->segment_bytes, memory_order_relaxed);
 	size_t flushing = segments > dirty ? segments - dirty : 0;
-	size_t limit = engine->dirty_budget / 4;
+	size_t budget = engine_dirty_budget(engine), limit = budget / 4;
 
 	if (!force && dirty > limit / 8 && store_space_low(engine->store))
 		limit /= 8;
-	if (!force && dirty <= limit && charged <= flushing + engine->dirty_budget / 2)
+	if (!force && dirty <= limit && charged <= flushing + budget / 2)
 		return;
 	if (!engine_may_retry(engine))
 		return;

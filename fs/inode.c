@@ -38,6 +38,7 @@ void inode_table_release(struct inode_table *table)
 	for (struct u64map_entry *entry; (entry = u64map_next(&table->by_ino, &position));)
 		inode_free(entry->value);
 	u64map_release(&table->by_ino);
+	scattered_release(&table->scattered);
 	table->dirty = table->dirty_last = NULL;
 	table->dirty_count = 0;
 	atomic_store(&table->candidates, NULL);

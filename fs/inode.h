@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "fs/data.h"
+#include "fs/scattered.h"
 #include "index/util/u64map.h"
 #include "snapshot/inode.h"
 #include "snapshot/repo.h"
@@ -66,6 +67,7 @@ struct inode_table {
 	size_t dirty_count;
 	_Atomic(struct inode *) candidates; /* without references, perhaps to be freed: a stack */
 	struct table_flush flush;
+	struct scattered scattered; /* files to be put in order (head lock, exclusive) */
 };
 
 void inode_table_init(struct inode_table *table, struct head *head);

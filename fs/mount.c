@@ -47,7 +47,7 @@ static int check_point(const char *path, struct errbuf *err)
 	struct statvfs status;
 
 	/* The kernel may know the attributes of a dead mount; statfs always asks. */
-	if (statvfs(path, &status) && errno == ENOTCONN)
+	if (statvfs(path, &status) && (errno == ENOTCONN || errno == ECONNABORTED))
 		return err_set(err, -ENOTCONN,
 			       "a file system that has died is mounted at %s; remove it first: "
 			       "cairn umount %s",
@@ -184,6 +184,41 @@ static char *option_list(const struct mount *mount, const struct parsed_options 
 	return list;
 }
 
+/* -EOPNOTSUPP where it is asked for and not to be had. */
+static int ring_prepare(struct mount *mount, enum ring_choice choice, struct errbuf *err)
+{
+	struct errbuf why = {""};
+
+	if (choice == RING_OFF)
+		return 0;
+	int error = ring_is_offered(&why);
+	if (error && choice == RING_AUTO)
+		return 0;
+	if (!error)
+		error = ring_new(mount, &mount->ring, &why);
+	if (!error || choice == RING_AUTO) {
+		if (error)
+			log_line(LOG_LEVEL_INFO, "%s: %s", mount->mountpoint, why.text);
+		return 0;
+	}
+	return err_set(err, error, "mount option 'io_uring=on': %s", why.text);
+}
+
+/* Before the mount is presented to anybody; until then the kernel keeps requests back. */
+static int ring_check(struct mount *mount, enum ring_choice choice, struct errbuf *err)
+{
+	int error = mount->ring ? ring_wait_registered(mount->ring) : 0;
+
+	if (!error)
+		return 0;
+	if (choice == RING_ON)
+		return err_set(err, error, "mount option 'io_uring=on': the kernel refuses: %s",
+			       strerror(-error));
+	log_line(LOG_LEVEL_WARNING, "%s: no io_uring, the kernel refuses: %s", mount->mountpoint,
+		 strerror(-error));
+	return 0;
+}
+
 static int session_open(struct mount *mount, const struct parsed_options *options,
 			struct errbuf *err)
 {
@@ -227,7 +262,7 @@ static void raise_read_ahead(const struct mount *mount)
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	ssize_t written = write(fd, "2048\n", 5);
+	ssize_t written = write(fd, "4096\n", 5);
 	(void)written; /* without it reading is slower, no more */
 	close(fd);
 }
@@ -257,6 +292,10 @@ static void mount_release(struct mount *mount)
 		/* The kernel has let go: this only frees what fuse_session_mount() kept. */
 		fuse_session_unmount(mount->session);
 		fuse_session_destroy(mount->session);
+	}
+	if (mount->ring) {
+		ring_stop(mount->ring);
+		ring_free(mount->ring);
 	}
 	if (mount->head) {
 		inode_table_release(&mount->inodes);
@@ -325,7 +364,7 @@ static int start_threads(struct mount *mount, struct errbuf *err)
 {
 	int error = deferred_start(mount);
 	if (!error) {
-		awake_start(&mount->awake);
+		awake_start(&mount->awake, mount->ring);
 		error = thread_start(&mount->dispatcher, dispatch_run, mount);
 		if (error) {
 			awake_stop(&mount->awake);
@@ -344,7 +383,9 @@ static int serve(struct mount *mount, const struct parsed_options *options, stru
 	int error = open_head(mount, err);
 	if (error)
 		return error;
-	error = session_open(mount, options, err);
+	error = ring_prepare(mount, options->ring, err);
+	if (!error)
+		error = session_open(mount, options, err);
 	if (!error)
 		error = start_threads(mount, err);
 	if (error) {
@@ -352,6 +393,8 @@ static int serve(struct mount *mount, const struct parsed_options *options, stru
 		return error;
 	}
 	error = session_greet(mount, err);
+	if (!error)
+		error = ring_check(mount, options->ring, err);
 	if (error) {
 		mount_detach(mount);
 		mount_wait_end(mount);
@@ -369,6 +412,7 @@ static int start(struct mount *mount, const struct mount_options *options,
 	if (error)
 		return error;
 	mount->keeps_atime = !parsed->read_only && !parsed->noatime;
+	mount->noxattr = parsed->noxattr;
 	mount->remembered = parsed->allow_root ? 0 : FOREVER;
 	mount->mountpoint = realpath(options->mountpoint, NULL);
 	if (!mount->mountpoint)
@@ -517,6 +561,19 @@ const char *mount_workspace(const struct mount *mount)
 struct head *mount_head(struct mount *mount)
 {
 	return mount->head;
+}
+
+size_t mount_take_scattered(struct mount *mount, uint64_t *ret, size_t capacity, bool *ret_many)
+{
+	head_lock(mount->head);
+	size_t count = scattered_take(&mount->inodes.scattered, ret, capacity, ret_many);
+	head_unlock(mount->head);
+	return count;
+}
+
+const char *mount_transport(const struct mount *mount)
+{
+	return mount->ring && ring_is_serving(mount->ring) ? "io_uring" : "dev_fuse";
 }
 
 const char *mount_fuse_options(const struct mount *mount)

@@ -1,7 +1,8 @@
 /*
  * A mounted workspace.
  *
- * One thread reads requests and answers by itself everything that does not wait: look-ups,
+ * One thread reads requests (where the kernel offers it one a processor gets them through io_uring:
+ * ring.h) and answers by itself everything that does not wait: look-ups,
  * attributes, directories, creating, renaming, unlinking, taking in writes, reads from memory. What
  * waits (reads from packs, fsync, writes over the memory budget, fallocate of long ranges) goes
  * to the engine's workers or to the mount's sync thread.
@@ -24,8 +25,8 @@ struct mount_options {
 	const char *workspace;
 	const char
 		*fuse_options; /* the -o list of the command line, may be NULL: ro, allow_other,
-				  allow_root, workspace=NAME (must be the one above), noatime, dev,
-				  suid and the like (mount_options.c); unknown or refused: -EINVAL */
+				  allow_root, workspace=NAME (must be the one above), noatime, noxattr,
+				  io_uring=auto|on|off, dev, suid and the like (mount_options.c); unknown or refused: -EINVAL */
 };
 
 /* 0, or -EINVAL with a message that names the option. */
@@ -54,6 +55,10 @@ const char *mount_point(const struct mount *mount);
 const char *mount_workspace(const struct mount *mount);
 struct head *mount_head(struct mount *mount);
 const char *mount_fuse_options(const struct mount *mount);
+const char *mount_transport(const struct mount *mount); /* "io_uring" or "dev_fuse" */
+
+/* Files that were written here and there since they were asked for last: see fs/scattered.h. */
+size_t mount_take_scattered(struct mount *mount, uint64_t *ret, size_t capacity, bool *ret_many);
 
 /* I7: everything that a process wrote before the call (also through mmap) is in the daemon.  Of
  * what it writes during the call anything may be. */

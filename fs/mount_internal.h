@@ -5,6 +5,7 @@
  *   unmount.c          taking it away        mount_table.c     what umount(8) knows of it
  *   dispatch.c         the request loop      deferred.c        what waits: fsync, throttled
  *                                            writes, seeks
+ *   ring.c             requests through io_uring: ring_serve.c, on uring.c
  *   nodes.c            node numbers, look-up counts, unlinked files
  *   scope.c            where a request reads and what it may change
  *   ops_*.c            the operations        acl.c             POSIX ACL arithmetic
@@ -14,7 +15,8 @@
  *   users.c            who has files open     awake.c           quick turns with clients
  *   atime.c            access times
  *
- * Threads: the dispatcher reads requests and answers what does not wait; the sync thread answers
+ * Threads: the dispatcher reads requests and answers what does not wait, and so do the threads of
+ * the ring, one a processor, where there is one; the sync thread answers
  * FSYNC; the throttle thread takes in writes that are over the budget; the seek thread answers
  * LSEEK on files that are open for writing, and RENAME that moved directories; the engine's workers
  * answer reads from packs.
@@ -46,6 +48,7 @@
 #include "fs/inode.h"
 #include "fs/log.h"
 #include "fs/mount.h"
+#include "fs/ring.h"
 #include "index/reader.h"
 #include "index/util/u64map.h"
 #include "snapshot/dirent.h"
@@ -178,6 +181,7 @@ struct mount {
 	char *mountpoint;  /* absolute */
 	char *workspace, *fuse_options;
 	bool keeps_atime; /* neither read-only nor noatime */
+	bool noxattr;	  /* extended attributes are neither shown nor changed */
 	/*
 	 * Seconds that the kernel may keep entries and attributes: FOREVER, or 0 with allow_root.
 	 * The kernel knows no allow_root; libfuse refuses requests of others, and what the kernel
@@ -224,6 +228,7 @@ struct mount {
 	pthread_t dispatcher;
 
 	struct awake awake;
+	struct ring *ring; /* fixed after the start; owned; NULL: all goes through /dev/fuse */
 
 	/* The dispatcher's own. */
 	uint64_t init_unique;
@@ -234,7 +239,8 @@ struct mount {
 /* ---- options (mount_options.c) ---- */
 
 struct parsed_options {
-	bool read_only, allow_other, allow_root, noatime, sloppy;
+	bool read_only, allow_other, allow_root, noatime, noxattr, sloppy;
+	enum ring_choice ring;
 	char *passed;	 /* owned: what goes to libfuse, each option with a leading comma */
 	char *workspace; /* owned, may be NULL: as named by workspace= */
 };
@@ -245,6 +251,9 @@ void mount_options_release(struct parsed_options *options);
 
 int dispatch_attach(struct mount *mount); /* takes over the session's I/O */
 void *dispatch_run(void *mount);	  /* the dispatcher thread */
+/* Executes a request: for the loop, and for the ring's threads. */
+struct request_frame;
+void dispatch_process(struct mount *mount, const struct request_frame *frame);
 void dispatch_cut(struct mount *mount);	  /* ends it though the kernel has not let go */
 void mount_finish(struct mount *mount);	  /* its last act: everything is durable (mount.c) */
 int mount_detach(struct mount *mount);	  /* takes it out of the name space (unmount.c) */
@@ -252,7 +261,10 @@ extern const struct fuse_lowlevel_ops mount_operations;
 
 /* The request that this thread processes, as it came, or NULL (a request that was parked). */
 struct request_frame {
-	struct buffer *buffer;
+	struct fuse_in_header *header; /* arguments behind it, in one piece */
+	struct buffer *buffer;	       /* that it lies in; NULL: in an entry of the ring, */
+	void *room;		       /* where the answer's contents may be put together */
+	size_t room_size;
 	uint32_t setxattr_flags;
 	bool unnamed; /* O_TMPFILE, told to libfuse as CREATE */
 	bool statx;   /* STATX, told to libfuse as GETATTR: reply_statx() */
@@ -288,10 +300,12 @@ struct write_request {
 	struct handle *handle;
 	uint64_t node;
 	uint64_t offset;
-	size_t start, length; /* in the buffer */
+	const uint8_t *bytes; /* in the buffer, or where they stay until it is answered */
+	size_t length;
 	bool from_cache;      /* writeback: the kernel keeps the times */
 	bool kill_privileges;
 };
+/* `buffer` may be NULL: the bytes are copied. */
 void defer_write(struct mount *mount, const struct write_request *write, struct buffer *buffer);
 /* 0, or the error for the reply; -EAGAIN: over the budget (ops_data.c) */
 int write_take_in(struct mount *mount, const struct write_request *write, struct buffer *buffer);

@@ -14,6 +14,8 @@ enum option_kind {
 	OPTION_WORKSPACE,
 	OPTION_SLOPPY, /* what is unknown is ignored */
 	OPTION_NOATIME,
+	OPTION_NOXATTR,
+	OPTION_RING,
 	OPTION_PASS,   /* to libfuse as it is */
 	OPTION_IGNORE, /* for mount(8), or how it is anyway */
 	OPTION_REFUSE, /* understood, and not to be had: `why` says what to do instead */
@@ -36,6 +38,7 @@ static const struct {
 	{"allow_other", OPTION_ALLOW_OTHER, NULL},
 	{"allow_root", OPTION_ALLOW_ROOT, NULL},
 	{"workspace=", OPTION_WORKSPACE, NULL},
+	{"io_uring=", OPTION_RING, NULL},
 	{"dev", OPTION_PASS, NULL},
 	{"nodev", OPTION_PASS, NULL},
 	{"suid", OPTION_PASS, NULL},
@@ -43,6 +46,7 @@ static const struct {
 	{"exec", OPTION_PASS, NULL},
 	{"noexec", OPTION_PASS, NULL},
 	{"noatime", OPTION_NOATIME, NULL},
+	{"noxattr", OPTION_NOXATTR, NULL},
 	{"sync", OPTION_PASS, NULL},
 
 	{"atime", OPTION_IGNORE, NULL},
@@ -146,6 +150,20 @@ static int pass_on(struct parsed_options *options, const char *option)
 	return 0;
 }
 
+static int choose_ring(struct parsed_options *options, const char *value)
+{
+	static const char *const words[] = {
+		[RING_AUTO] = "auto", [RING_ON] = "on", [RING_OFF] = "off"};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+		if (strcmp(value, words[i]) == 0) {
+			options->ring = (enum ring_choice)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 static int apply(struct parsed_options *options, enum option_kind kind, const char *option,
 		 const char *value)
 {
@@ -167,6 +185,11 @@ static int apply(struct parsed_options *options, enum option_kind kind, const ch
 	case OPTION_NOATIME:
 		options->noatime = true;
 		return pass_on(options, option);
+	case OPTION_NOXATTR:
+		options->noxattr = true;
+		return 0;
+	case OPTION_RING:
+		return choose_ring(options, value);
 	case OPTION_PASS:
 		return pass_on(options, option);
 	case OPTION_SLOPPY: /* found beforehand */
@@ -188,15 +211,20 @@ static int parse_one(struct parsed_options *options, const char *option, struct 
 		if (value && known_options[i].kind == OPTION_REFUSE)
 			return err_set(err, -EINVAL, "mount option '%s': %s", option,
 				       known_options[i].why);
+		int error = value ? apply(options, known_options[i].kind, option, value) : 0;
+		if (error == -EINVAL)
+			return err_set(err, error,
+				       "mount option '%s': it is io_uring=auto, on or off", option);
 		if (value)
-			return apply(options, known_options[i].kind, option, value);
+			return error;
 	}
 	if (options->sloppy)
 		return 0;
 	return err_set(err, -EINVAL,
 		       "unknown mount option '%s'; known are ro, allow_other, allow_root, "
-		       "workspace=NAME, noatime, sync, dev, nodev, suid, nosuid, exec, noexec, and "
-		       "what fstab may contain (noauto, nofail, user, users, x-...)",
+		       "workspace=NAME, noatime, noxattr, sync, io_uring=WHEN, dev, nodev, suid, "
+		       "nosuid, exec, noexec, and what fstab may contain (noauto, nofail, user, "
+		       "users, x-...)",
 		       option);
 }
 

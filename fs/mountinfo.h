@@ -8,6 +8,13 @@
 /* The kernel writes blanks, tabs, newlines, backslashes and '#' as \ooo.  In place. */
 void mountinfo_unescape(char *text);
 
+/* Calls `visit` for each mount of this store (an absolute, resolved path) that this process sees,
+ * with the minor number of its device, by which the kernel names its connection.  A non-zero
+ * result ends it and is returned. */
+int mounts_of_store(const char *store,
+		    int (*visit)(const char *mountpoint, unsigned device, void *context),
+		    void *context);
+
 /* A place at which a file system is mounted: as a whole, or a directory of it (a bind mount). */
 struct mount_place {
 	int id;	     /* unique on the machine, as in /proc/PID/fdinfo */

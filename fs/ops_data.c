@@ -3,12 +3,17 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "fs/mount_internal.h"
 
-enum { READ_TRIES = 16, COPY_MAX = 1 << 30 };
+enum {
+	READ_TRIES = 16,
+	COPY_MAX = 1 << 30,
+	KEPT_WRITE = 3 << 18, /* so large a write is kept in a buffer of its own (data.h) */
+};
 
 /* ---- read ---- */
 
@@ -23,7 +28,8 @@ struct read_job {
 	uint64_t offset;
 	size_t wanted; /* clipped at the end of the file by the first plan */
 	size_t done;
-	struct buffer *out;
+	uint8_t *bytes;
+	struct buffer *out; /* that they lie in; NULL: in the room for the answer */
 	struct read_plan plan;
 };
 
@@ -43,7 +49,8 @@ static int plan(struct read_job *job, struct scope *scope, struct inode *inode, 
 			       size, job->offset + job->done, job->wanted - job->done, &job->plan);
 	if (!error && inode)
 		data_read_ahead_after(job->mount->engine, inode, scope->tree, scope->reader,
-				      scope->ino, job->offset + job->done + job->plan.length);
+				      scope->ino, job->offset + job->done + job->plan.length,
+				      job->plan.length);
 	return error;
 }
 
@@ -86,7 +93,7 @@ static int read_all(struct read_job *job)
 	int error = 0;
 
 	while (job->plan.length) {
-		error = data_fill(&job->plan, job->out->data + job->done, &err);
+		error = data_fill(&job->plan, job->bytes + job->done, &err);
 		size_t length = job->plan.length;
 		data_plan_release(&job->plan);
 		if (error == -ESTALE && ++tries < READ_TRIES) {
@@ -116,7 +123,7 @@ static void read_finish(struct read_job *job, int error)
 	if (error)
 		reply_error(mount, job->request, job->node, error);
 	else
-		fuse_reply_buf(job->request, (const char *)job->out->data, job->done);
+		fuse_reply_buf(job->request, (const char *)job->bytes, job->done);
 	buffer_unref(mount->buffers, job->out);
 }
 
@@ -147,9 +154,10 @@ void op_read(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset,
 {
 	struct mount *mount = fuse_req_userdata(request);
 	struct read_job *job = malloc(sizeof(*job));
-	struct buffer *out = buffer_new(mount->buffers, size);
+	bool room = size <= request_frame.room_size;
+	struct buffer *out = room ? NULL : buffer_new(mount->buffers, size);
 
-	if (!job || !out) {
+	if (!job || (!room && !out)) {
 		free(job);
 		if (out)
 			buffer_unref(mount->buffers, out);
@@ -165,6 +173,7 @@ void op_read(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset,
 	job->wanted = size;
 	job->done = 0;
 	job->out = out;
+	job->bytes = room ? request_frame.room : out->data;
 	int error = plan_next(job);
 	if (!error && job->atime_due && !(info->flags & O_NOATIME))
 		atime_note(mount, node);
@@ -203,8 +212,12 @@ int write_take_in(struct mount *mount, const struct write_request *write, struct
 	if (!error)
 		error = reader_acquire(mount->store, &reader);
 	if (!error) {
-		error = data_write(mount->engine, inode, reader, write->offset, buffer,
-				   write->start, write->length);
+		if (buffer)
+			error = data_write(mount->engine, inode, reader, write->offset, buffer,
+					   (size_t)(write->bytes - buffer->data), write->length);
+		else
+			error = data_write_bytes(mount->engine, inode, reader, write->offset,
+						 write->bytes, write->length);
 		if (!error)
 			write_settle(mount, reader, inode, write);
 		reader_release(reader);
@@ -213,18 +226,30 @@ int write_take_in(struct mount *mount, const struct write_request *write, struct
 	return error;
 }
 
+/* Out of the ring, before there is a lock. NULL without memory: it is copied later. */
+static struct buffer *copy_write(struct mount *mount, const struct write_request *write)
+{
+	struct buffer *buffer = buffer_new(mount->buffers, write->length);
+
+	if (buffer) {
+		memcpy(buffer->data, write->bytes, write->length);
+		buffer->used = write->length;
+	}
+	return buffer;
+}
+
 void op_write(fuse_req_t request, fuse_ino_t node, const char *bytes, size_t size, off_t offset,
 	      struct fuse_file_info *info)
 {
 	struct mount *mount = fuse_req_userdata(request);
 	const struct fuse_write_in *in = request_argument();
-	struct buffer *buffer = request_frame.buffer;
-	const struct write_request write = {
+	struct buffer *own = NULL, *buffer = request_frame.buffer;
+	struct write_request write = {
 		.request = request,
 		.handle = (struct handle *)(uintptr_t)info->fh,
 		.node = node,
 		.offset = (uint64_t)offset,
-		.start = (size_t)((const uint8_t *)bytes - buffer->data),
+		.bytes = (const uint8_t *)bytes,
 		.length = size,
 		.from_cache = info->writepage,
 		.kill_privileges = in->write_flags & FUSE_WRITE_KILL_SUIDGID,
@@ -232,6 +257,10 @@ void op_write(fuse_req_t request, fuse_ino_t node, const char *bytes, size_t siz
 
 	if (!write.handle)
 		return (void)fuse_reply_err(request, EBADF);
+	if (!buffer && size >= KEPT_WRITE)
+		own = buffer = copy_write(mount, &write);
+	if (own)
+		write.bytes = own->data;
 	int error = atomic_load(&mount->deferred.writes) ? -EAGAIN
 							 : write_take_in(mount, &write, buffer);
 	if (error == -EAGAIN)
@@ -240,6 +269,7 @@ void op_write(fuse_req_t request, fuse_ino_t node, const char *bytes, size_t siz
 		reply_error(mount, request, node, error);
 	else
 		fuse_reply_write(request, size);
+	buffer_unref(mount->buffers, own);
 }
 
 /* ---- fsync ---- */

@@ -61,6 +61,8 @@ static int lookup(struct scope *scope, const char *name, uint64_t *ret_node, str
 		return ino == scope->ino ? -ESTALE : -EUCLEAN;
 	if (error)
 		return error;
+	if (ino == scope->ino && !attr.nlink) /* a handle, and the file is about to be deleted */
+		return -ESTALE;
 	*ret_node = scope_node(scope, ino);
 	scope_stat(scope, ino, &attr, ret);
 	/* Counted under the lock: a restore that comes now must know of it. */

@@ -13,6 +13,20 @@
 #include "fs/acl.h"
 #include "fs/mount_internal.h"
 
+/*
+ * With noxattr the kernel hears ENOSYS, answers EOPNOTSUPP by itself from then on, and asks no
+ * more: not at the first write to a file, nor at chown(2), whether it has capabilities.  It cannot
+ * be told otherwise later, so this is for who mounts to choose.
+ */
+static bool refused(fuse_req_t request)
+{
+	const struct mount *mount = fuse_req_userdata(request);
+
+	if (mount->noxattr)
+		fuse_reply_err(request, ENOSYS);
+	return mount->noxattr;
+}
+
 /* ---- helpers ---- */
 
 static bool is_acl_name(const char *name)
@@ -232,6 +246,8 @@ void op_setxattr(fuse_req_t request, fuse_ino_t node, const char *name, const ch
 	struct change change;
 	struct inode *inode;
 
+	if (refused(request))
+		return;
 	int error = check_xattr_name(name);
 	if (!error)
 		error = mode_of_flags(flags, &mode);
@@ -254,6 +270,8 @@ void op_removexattr(fuse_req_t request, fuse_ino_t node, const char *name)
 	struct change change;
 	struct inode *inode;
 
+	if (refused(request))
+		return;
 	int error = check_xattr_name(name);
 	if (!error)
 		error = change_begin(mount, node, &change);
@@ -357,8 +375,9 @@ static void get_or_list(fuse_req_t request, uint64_t node, const char *name, siz
 
 void op_getxattr(fuse_req_t request, fuse_ino_t node, const char *name, size_t capacity)
 {
+	if (refused(request))
+		return;
 	int error = check_xattr_name(name);
-
 	if (error)
 		return (void)fuse_reply_err(request, -error);
 	get_or_list(request, node, name, capacity);
@@ -366,5 +385,6 @@ void op_getxattr(fuse_req_t request, fuse_ino_t node, const char *name, size_t c
 
 void op_listxattr(fuse_req_t request, fuse_ino_t node, size_t capacity)
 {
-	get_or_list(request, node, NULL, capacity);
+	if (!refused(request))
+		get_or_list(request, node, NULL, capacity);
 }

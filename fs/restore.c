@@ -229,8 +229,6 @@ static int restore(struct mount *mount, const struct point *target, const char *
 		error = give_up_mount(mount, list->error, err);
 	if (!error) {
 		mount_points_changed(mount);
-		/* The restore is done and durable; a count that cannot be made stays zero. */
-		(void)count_changes(mount, &result.restore, &result.changed);
 		*ret = result;
 		return 0;
 	}
@@ -260,6 +258,10 @@ int mount_restore(struct mount *mount, const struct point *target, const char *b
 	change_list_release(&list);
 	pthread_mutex_unlock(&mount->still_lock);
 	pthread_mutex_unlock(&mount->restore_lock);
+	/* Both roots are points: nobody need wait until they have been compared.  The restore is
+	 * done and durable; a count that cannot be made stays zero. */
+	if (!error)
+		(void)count_changes(mount, &ret->restore, &ret->changed);
 	return error;
 }
 

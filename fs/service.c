@@ -214,7 +214,8 @@ static const struct operation operations[] = {
 	 OPERATION_PROCESS,
 	 {WORKSPACE, REQUIRED("point", TEXT), OPTIONAL("paths", TEXTS),
 	  REQUIRED("destination", TEXT), OPTIONAL("overwrite", FLAG)}},
-	{"gc", service_gc, "collect garbage", OPERATION_WRITES, {OPTIONAL("dry_run", FLAG)}},
+	{"gc", service_gc, "collect garbage", OPERATION_WRITES, 
+	 {OPTIONAL("dry_run", FLAG), OPTIONAL("compact", FLAG)}},
 	{"check", service_check, "check the store", 0, {OPTIONAL("read_data", FLAG)}},
 };
 

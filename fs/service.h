@@ -78,7 +78,8 @@ bool service_store_is_locked(const char *store, int *ret_pid);
 json_t *service_request(struct service *service, const json_t *request, service_progress *progress,
 			void *context);
 
-/* Connects to the daemon of a store. -ENOENT / -ECONNREFUSED: none is running. */
+/* Connects to the daemon of a store. -ENOENT / -ECONNREFUSED: none is running.  What is left of one
+ * that was killed is cleared away first (fs/bury.h); -EBUSY where that cannot be done from here. */
 int service_connect(const char *store, int *ret_fd);
 /*
  * Sends the request, hands progress on, returns the result (a "failed" error if the line broke; if
@@ -108,6 +109,10 @@ int service_run_daemon(const char *store, const json_t *first,
  */
 int service_find_mount(const char *path, char **ret_store, char **ret_workspace,
 		       char **ret_mountpoint);
+
+/* Before the kernel is asked about a path, which may lie in the mount of a daemon that was killed and
+ * hangs (fs/bury.h): clears that away, so that asking does not hang, too. */
+void service_clear_remains(const char *path);
 
 /*
  * A mount of this store (and workspace, unless NULL) that the kernel still has; -ENOENT where there

@@ -152,6 +152,8 @@ int request_stop_if_gone(const char *phase, uint64_t done, uint64_t total, void 
 
 /* Collects, after the collection that may be running now. */
 int service_collect(struct request *request, bool dry_run, struct sweep_result *ret);
+/* What a marking found: for status, as long as nothing is committed. */
+void service_remember_reclaimable(struct service *service, uint64_t bytes);
 
 /* Adds exclusive_bytes and shared_bytes; null where the store is damaged. */
 int point_space_json(struct request *request, const struct point *point, json_t *object);

@@ -1,4 +1,4 @@
-/* Requests about the store as a whole: status, gc, check, sync; and about workspaces. */
+/* Requests about the store as a whole: status, check, sync; and about workspaces. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,35 +12,7 @@ enum {
 	FINDINGS_MAX = 1000,
 };
 
-/* ---- collection and its progress ---- */
-
-int request_progress(const char *phase, uint64_t done, uint64_t total, void *context)
-{
-	const struct asker *asker = ((struct request *)context)->asker;
-	if (asker->progress)
-		asker->progress(phase, done, total, asker->context);
-	return asker->gone && asker->gone(asker->context) ? -EINTR : 0;
-}
-
-int request_stop_if_gone(const char *phase, uint64_t done, uint64_t total, void *context)
-{
-	const struct asker *asker = ((struct request *)context)->asker;
-	(void)phase;
-	(void)done;
-	(void)total;
-	return asker->gone && asker->gone(asker->context) ? -EINTR : 0;
-}
-
-static void remember_reclaimable(struct service *service, uint64_t bytes)
-{
-	struct store_statistics statistics;
-	if (store_statistics(repo_store(service->repo), &statistics))
-		return;
-	pthread_mutex_lock(&service->lock);
-	service->reclaimable = bytes;
-	service->reclaimable_commit = statistics.commits;
-	pthread_mutex_unlock(&service->lock);
-}
+/* ---- space ---- */
 
 static void remember_space(struct service *service, const struct store_space *space)
 {
@@ -51,60 +23,6 @@ static void remember_space(struct service *service, const struct store_space *sp
 	service->space = *space;
 	service->space_commit = statistics.commits;
 	pthread_mutex_unlock(&service->lock);
-}
-
-/* A second gc is refused; the dry run of a status is waited for. */
-static int collect(struct request *request, bool dry_run, struct sweep_result *ret)
-{
-	struct service *service = request->service;
-
-	pthread_mutex_lock(&service->lock);
-	bool running = service->gc_running;
-	service->gc_running = true;
-	pthread_mutex_unlock(&service->lock);
-	if (running)
-		return err_set(&request->err, -EBUSY, "a collection is running already");
-	pthread_mutex_lock(&service->collect_lock);
-	int error = repo_collect(service->repo, dry_run, request_progress, request, ret);
-	pthread_mutex_unlock(&service->collect_lock);
-	pthread_mutex_lock(&service->lock);
-	service->gc_running = false;
-	pthread_mutex_unlock(&service->lock);
-	return error;
-}
-
-int service_collect(struct request *request, bool dry_run, struct sweep_result *ret)
-{
-	struct service *service = request->service;
-	pthread_mutex_lock(&service->collect_lock);
-	int error = repo_collect(service->repo, dry_run, request_progress, request, ret);
-	pthread_mutex_unlock(&service->collect_lock);
-	if (!error)
-		remember_reclaimable(service, dry_run ? ret->stored_bytes : 0);
-	return error;
-}
-
-int service_gc(struct request *request, json_t **ret)
-{
-	uint64_t start = service_clock();
-	struct service *service = request->service;
-	bool dry_run = request_flag(request, "dry_run");
-	struct sweep_result result = {0};
-
-	int error = collect(request, dry_run, &result);
-	if (error == -EINTR)
-		return err_set(&request->err, error,
-			       "the collection was interrupted; what it had freed stays free");
-	if (error)
-		return error;
-	remember_reclaimable(service, dry_run ? result.stored_bytes : 0);
-	return json_result(
-		json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "nodes", json_number(result.nodes),
-			  "chunks", json_number(result.chunks), "raw_bytes",
-			  json_number(result.raw_bytes), "stored_bytes",
-			  json_number(result.stored_bytes), "packs", json_number(result.packs),
-			  "elapsed_ns", json_number(service_clock() - start)),
-		ret);
 }
 
 /* ---- check ---- */
@@ -140,6 +58,7 @@ static int check_result(struct request *request, const struct check_result *resu
 struct check_context {
 	struct findings findings;
 	struct request *request;
+	uint64_t log_errors;
 };
 
 static void check_report(const char *finding, void *context)
@@ -152,12 +71,33 @@ static int check_progress(const char *phase, uint64_t done, uint64_t total, void
 	return request_progress(phase, done, total, ((struct check_context *)context)->request);
 }
 
+/* What only the redo log has is checked there, and then like the rest. */
+static void check_log(struct request *request, struct check_context *context)
+{
+	struct repo *repo = request->service->repo;
+	char finding[256];
+	if (request->service->read_only || !redo_is_used(repo_store(repo)))
+		return;
+	int error = repo_verify_log(repo);
+	if (error) {
+		snprintf(finding, sizeof(finding),
+			 "redo log: what was made durable since the last commit cannot be read "
+			 "back: %s",
+			 error == -EBADMSG ? "a checksum does not match" : strerror(-error));
+		check_report(finding, context);
+		context->log_errors++;
+	}
+	/* Where the disk is full the check is of the last commit. */
+	(void)repo_commit(repo);
+}
+
 int service_check(struct request *request, json_t **ret)
 {
 	struct check_context context = {.findings = {.array = json_array()}, .request = request};
 	struct check_result result = {0};
 	if (!context.findings.array)
 		return -ENOMEM;
+	check_log(request, &context);
 	int error = repo_check(request->service->repo, request_flag(request, "read_data"),
 			       check_report, check_progress, &context, &result);
 	if (!error && context.findings.lost)
@@ -168,6 +108,7 @@ int service_check(struct request *request, json_t **ret)
 			err_set(&request->err, error, "the check was interrupted");
 		return error;
 	}
+	result.errors += context.log_errors;
 	return check_result(request, &result, context.findings.array, ret);
 }
 
@@ -300,10 +241,11 @@ static int mounts_status(const struct overview *overview, json_t **ret)
 		struct mount *mount = slot_mount(overview->slots[i]);
 		struct mount_statistics statistics = {0};
 		mount_statistics(mount, &statistics);
-		json_t *json = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "mountpoint",
+		json_t *json = json_pack("{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "mountpoint",
 					 json_text(mount_point(mount)), "workspace",
 					 json_text(mount_workspace(mount)), "options",
-					 json_text(mount_fuse_options(mount)), "open_files",
+					 json_text(mount_fuse_options(mount)), "transport",
+					 mount_transport(mount), "open_files",
 					 json_number(statistics.open_files), "open_for_writing",
 					 json_number(statistics.open_for_writing), "known_inodes",
 					 json_number(statistics.known_inodes), "dirty_bytes",
@@ -343,7 +285,7 @@ static void measure_space(struct request *request, struct overview *overview)
 	pthread_mutex_unlock(&service->collect_lock);
 	if (error)
 		return;
-	remember_reclaimable(service, result.stored_bytes);
+	service_remember_reclaimable(service, result.stored_bytes);
 	overview->reclaimable_bytes = result.stored_bytes;
 }
 
@@ -376,33 +318,36 @@ static json_t *space_json(const struct overview *overview,
 {
 	uint64_t logical_bytes = overview->logical_bytes;
 	const struct store_space *space = &overview->space;
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "logical_bytes",
-			 json_number(logical_bytes), "unique_bytes",
-			 json_number(statistics->raw_bytes), "stored_bytes",
-			 json_number(statistics->stored_bytes), "index_bytes",
-			 json_number(statistics->index_bytes), "pack_bytes",
-			 json_number(statistics->pack_bytes), "dedup_ratio",
-			 ratio_json(logical_bytes, statistics->raw_bytes), "compression_ratio",
-			 ratio_json(statistics->raw_bytes, statistics->stored_bytes),
-			 "exclusive_bytes",
-			 space->known ? json_number(space->exclusive_bytes) : json_null(),
-			 "shared_bytes",
-			 space->known ? json_number(space->shared_bytes) : json_null(),
-			 "reclaimable_bytes", json_number(overview->reclaimable_bytes),
-			 "free_bytes", json_number(statistics->free_bytes));
+	return json_pack(
+		"{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "logical_bytes",
+		json_number(logical_bytes), "unique_bytes", json_number(statistics->raw_bytes),
+		"stored_bytes", json_number(statistics->stored_bytes), "index_bytes",
+		json_number(statistics->index_bytes), "pack_bytes",
+		json_number(statistics->pack_bytes), "dedup_ratio",
+		ratio_json(logical_bytes, statistics->raw_bytes), "compression_ratio",
+		ratio_json(statistics->raw_bytes, statistics->stored_bytes), "exclusive_bytes",
+		space->known ? json_number(space->exclusive_bytes) : json_null(), "shared_bytes",
+		space->known ? json_number(space->shared_bytes) : json_null(), "reclaimable_bytes",
+		json_number(overview->reclaimable_bytes), "free_bytes",
+		json_number(statistics->free_bytes));
 }
 
 static json_t *identity_json(struct service *service, json_t *workspaces, json_t *mounts)
 {
 	struct store *store = repo_store(service->repo);
-	struct store_compression compression;
-	char text[16];
+	struct store_compression compression, at_rest;
+	char text[16], text_at_rest[16];
 
 	store_get_compression(store, &compression);
 	store_format_compression(&compression, text);
-	return json_pack("{s:o, s:s, s:i, s:s, s:o, s:o, s:o}", "store",
+	/* What never lies otherwise than it came in has no setting of its own. */
+	store_get_rest_compression(store, &at_rest);
+	store_format_compression(at_rest.codec == CODEC_NONE ? &compression : &at_rest,
+				 text_at_rest);
+	return json_pack("{s:o, s:s, s:i, s:s, s:s, s:o, s:o, s:o}", "store",
 			 json_text(store_directory(store)), "uuid", store_uuid(store), "format",
-			 (int)store_format_version(store), "compression", text, "daemon_pid",
+			 (int)store_format_version(store), "compression", text,
+			 "compression_at_rest", text_at_rest, "daemon_pid",
 			 service->mounts ? json_integer(getpid()) : json_null(), "workspaces",
 			 workspaces, "mounts", mounts);
 }

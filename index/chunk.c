@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "index/chunk_internal.h"
 #include "index/store_internal.h"
 #include "index/util/bytes.h"
 
@@ -29,23 +30,13 @@ static int fetch(struct store *store, uint64_t id, const struct chunk_info *info
 {
 	struct disk_record header;
 	struct iovec vector[2] = {{&header, sizeof(header)}, {payload, info->stored_length}};
-	struct chunk_info found;
-	uint64_t found_id;
 	ssize_t done = pack_read(store, info->pack, vector, 2, info->offset);
-	int r;
 
 	if (done < 0)
 		return done == -ENOENT ? -EUCLEAN : (int)done;
 	if ((size_t)done != sizeof(header) + info->stored_length)
 		return -EBADMSG;
-	r = record_decode(&header, &found_id, &found);
-	if (r < 0)
-		return r;
-	if (found_id != id || found.codec != info->codec ||
-	    found.stored_length != info->stored_length || found.raw_length != info->raw_length ||
-	    memcmp(found.hash, info->hash, HASH_SIZE) != 0)
-		return -EBADMSG;
-	return 0;
+	return record_check(&header, id, info);
 }
 
 /* Reads and decompresses to info->raw_length bytes.  Does not verify the hash. */
@@ -102,10 +93,76 @@ int chunk_info(struct store *store, uint64_t id, struct chunk_info *ret)
 	return find_pending(store, id, ret) == 0 ? 0 : find_committed(store, id, ret);
 }
 
+/* After `error` from the place that `info` says: whether the chunk was moved since it was looked up
+ * (index/relocate.h), and `info` now says where to. */
+static bool has_moved(struct store *store, uint64_t id, int error, struct chunk_info *info)
+{
+	struct chunk_info now;
+
+	if (!is_damage(error) || chunk_info(store, id, &now) < 0 ||
+	    (now.pack == info->pack && now.offset == info->offset))
+		return false;
+	*info = now;
+	return true;
+}
+
+static int verify(const void *raw, const struct chunk_info *info)
+{
+	uint8_t hash[HASH_SIZE];
+
+	chunk_hash(raw, info->raw_length, hash);
+	return memcmp(hash, info->hash, HASH_SIZE) == 0 ? 0 : -EBADMSG;
+}
+
+/* Reads, decompresses and verifies. */
+static int load_verified(struct store *store, uint64_t id, struct chunk_info *info, void *raw)
+{
+	int r;
+
+	do {
+		r = load(store, id, info, raw);
+		if (r == 0)
+			r = verify(raw, info);
+	} while (r < 0 && has_moved(store, id, r, info));
+	return r;
+}
+
+static int load_stored(struct store *store, uint64_t id, const struct chunk_info *info,
+		       void *stored, void *raw)
+{
+	struct scratch *scratch;
+	int r = fetch(store, id, info, stored);
+
+	if (r < 0)
+		return r;
+	if (info->codec == CODEC_NONE) {
+		memcpy(raw, stored, info->raw_length);
+		return verify(raw, info);
+	}
+	scratch = scratch_get(&store->scratch);
+	if (!scratch)
+		return -ENOMEM;
+	r = codec_decompress(scratch, info->codec, stored, info->stored_length, raw,
+			     info->raw_length);
+	scratch_put(&store->scratch, scratch);
+	return r < 0 ? r : verify(raw, info);
+}
+
+int chunk_read_stored(struct store *store, uint64_t id, struct chunk_info *info, void *stored,
+		      void *raw)
+{
+	struct chunk_info now;
+	int r;
+
+	do {
+		r = load_stored(store, id, info, stored, raw);
+	} while (r < 0 && has_moved(store, id, r, info));
+	return is_damage(r) && chunk_info(store, id, &now) == -ESTALE ? -ESTALE : r;
+}
+
 int chunk_read(struct store *store, uint64_t id, void *buffer, size_t capacity, size_t *ret_length,
 	       struct errbuf *err)
 {
-	uint8_t hash[HASH_SIZE];
 	struct chunk_info info, again;
 	int r = chunk_info(store, id, &info);
 
@@ -116,18 +173,13 @@ int chunk_read(struct store *store, uint64_t id, void *buffer, size_t capacity, 
 			       strerror(-r));
 	if (info.raw_length > capacity)
 		return -ERANGE;
-	r = load(store, id, &info, buffer);
-	if (r == 0) {
-		chunk_hash(buffer, info.raw_length, hash);
-		if (memcmp(hash, info.hash, HASH_SIZE) != 0)
-			r = -EBADMSG;
-	}
+	r = load_verified(store, id, &info, buffer);
 	if (r == 0) {
 		*ret_length = info.raw_length;
 		return 0;
 	}
 	/* Forgotten and punched between look-up and reading? */
-	if ((r == -EBADMSG || r == -EUCLEAN) && chunk_info(store, id, &again) == -ESTALE)
+	if (is_damage(r) && chunk_info(store, id, &again) == -ESTALE)
 		return err_set(err, -ESTALE, "chunk %" PRIu64 " is no longer in the store", id);
 	return err_set(err, r,
 		       "cannot read chunk %" PRIu64 " (pack %08" PRIx64 ", offset %" PRIu64
@@ -136,14 +188,6 @@ int chunk_read(struct store *store, uint64_t id, void *buffer, size_t capacity, 
 		       r == -EBADMSG   ? "its checksum does not match"
 		       : r == -EUCLEAN ? "the pack is missing or its record is malformed"
 				       : strerror(-r));
-}
-
-void chunk_prefetch(struct store *store, uint64_t id)
-{
-	struct chunk_info info;
-
-	if (chunk_info(store, id, &info) == 0)
-		pack_prefetch(store, info.pack, info.offset, record_size(info.stored_length));
 }
 
 /* One call of chunk_store(). */
@@ -244,10 +288,18 @@ static int look_up(struct job *job)
 	return r == -ENOENT ? 0 : r;
 }
 
-static bool is_equal(struct job *job, const struct candidate *candidate)
+/* Where the bytes differ the place may have been punched since it was looked up. */
+static bool is_equal(struct job *job, struct candidate *candidate)
 {
-	return load(job->store, candidate->id, &candidate->info, job->scratch->raw) == 0 &&
-	       memcmp(job->scratch->raw, job->raw, job->length) == 0;
+	uint8_t *raw = job->scratch->raw;
+	int r;
+
+	do {
+		r = load(job->store, candidate->id, &candidate->info, raw);
+		if (r == 0 && memcmp(raw, job->raw, job->length) == 0)
+			return true;
+	} while (has_moved(job->store, candidate->id, r < 0 ? r : -EBADMSG, &candidate->info));
+	return false;
 }
 
 /* Step 3.  Ends the reservation if the chunk may be shared. */

@@ -37,8 +37,21 @@ int chunk_info(struct store *store, uint64_t id, struct chunk_info *ret); /* als
 int chunk_read(struct store *store, uint64_t id, void *buffer, size_t capacity, size_t *ret_length,
 	       struct errbuf *err);
 
-/* Tells the kernel that the chunk's record will be read soon (posix_fadvise). */
-void chunk_prefetch(struct store *store, uint64_t id);
+/*
+ * Reads several chunks as chunk_read() does each, but those whose records lie together with one
+ * call.  `info` is what chunk_info() said.  Stops at the first error and returns it; the buffers of
+ * the others then hold anything.
+ */
+struct chunk_load {
+	uint64_t id;
+	struct chunk_info info;
+	void *buffer; /* for info.raw_length bytes at least */
+	size_t capacity;
+};
+int chunks_read(struct store *store, struct chunk_load *loads, int count, struct errbuf *err);
+
+/* Tells the kernel that the chunks' records will be read soon (posix_fadvise). */
+void chunks_prefetch(struct store *store, const uint64_t *ids, int count);
 
 /* For tests only: the number of low bits of the hash that count (128: all), so that a small
  * number forces collisions (I5).  Set before anything is stored. */

@@ -19,6 +19,7 @@ static void scratch_free(struct scratch *scratch)
 		return;
 	free(scratch->stored);
 	free(scratch->raw);
+	free(scratch->gather);
 	free(scratch->lz4);
 	ZSTD_freeCCtx(scratch->compress);
 	ZSTD_freeDCtx(scratch->decompress);
@@ -67,6 +68,13 @@ void scratch_put(struct scratch_pool *pool, struct scratch *scratch)
 	scratch->next = pool->idle;
 	pool->idle = scratch;
 	pthread_mutex_unlock(&pool->lock);
+}
+
+bool scratch_gather(struct scratch *scratch, size_t size)
+{
+	if (!scratch->gather)
+		scratch->gather = malloc(size);
+	return scratch->gather != NULL;
 }
 
 /*

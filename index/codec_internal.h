@@ -8,6 +8,7 @@
 #define CAIRN_INDEX_CODEC_INTERNAL_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,7 +23,8 @@ struct scratch {
 	struct scratch *next;
 	uint8_t *stored; /* owned, CHUNK_MAX bytes: compressed */
 	uint8_t *raw;	 /* owned, CHUNK_MAX bytes: decompressed, for comparing */
-	void *lz4;	 /* owned; made when first used, as are the next two */
+	uint8_t *gather; /* owned; several compressed chunks; made when first used, as what follows */
+	void *lz4;
 	void *compress;
 	void *decompress;
 	struct candidate *candidates; /* owned; for chunk_store() */
@@ -39,6 +41,8 @@ int scratch_pool_init(struct scratch_pool *pool);
 void scratch_pool_release(struct scratch_pool *pool);
 struct scratch *scratch_get(struct scratch_pool *pool); /* NULL: no memory */
 void scratch_put(struct scratch_pool *pool, struct scratch *scratch);
+/* Makes scratch->gather, always of the same size; false: no memory. */
+bool scratch_gather(struct scratch *scratch, size_t size);
 
 /*
  * Compresses into scratch->stored.  Returns the length, or 0 where it does not pay (less than a

@@ -181,6 +181,24 @@ int commit_state(struct commit *commit, struct state **ret)
 	return 0;
 }
 
+int commit_settles_redo(struct commit *commit)
+{
+	struct redo *redo = &commit->store->redo;
+	struct state *state;
+	int r;
+
+	if (commit->sealed)
+		return commit_note(commit, -EINVAL);
+	if (!redo->behind && !redo_is_used(commit->store) && (redo->epoch || !redo->durable))
+		return 0; /* there is nothing that must not count any more */
+	r = commit_state(commit, &state);
+	if (r < 0)
+		return r;
+	state->redo_epoch = redo_new_epoch();
+	commit->settles_redo = true;
+	return 0;
+}
+
 int commit_seal_alone(struct commit *commit)
 {
 	struct store *store = commit->store;
@@ -198,6 +216,7 @@ int commit_seal_alone(struct commit *commit)
 	state->next_pack = store->packs.next_number;
 	pthread_mutex_unlock(&store->packs.lock);
 	store_get_compression(store, &state->compression);
+	state->scattered = store_is_scattered(store);
 	r = commit_note(commit, env_put_state(&store->env, commit->txn, state));
 	commit->sealed = r == 0;
 	return r;
@@ -224,6 +243,8 @@ static int take_chunks(struct commit *commit)
 	if (r == 0) {
 		table->ready = NULL;
 		table->ready_count = 0;
+		table->unlogged = NULL;
+		table->unlogged_count = 0;
 		commit->chunk_count = count;
 	}
 	pthread_mutex_unlock(&table->lock);
@@ -242,6 +263,8 @@ static void give_chunks_back(struct commit *commit)
 		pending->next_ready = table->ready;
 		table->ready = pending;
 		table->ready_count++;
+		if (!pending->logged)
+			pending_unlogged(table, pending);
 	}
 	pthread_mutex_unlock(&table->lock);
 	commit->chunk_count = 0;
@@ -500,6 +523,8 @@ static int finish(struct commit *commit)
 	}
 	/* Only what damage to a tree leads to could miss these bytes; the next open adds them. */
 	(void)env_extend(&store->env);
+	if (commit->settles_redo)
+		redo_restart(&store->redo, commit->state.redo_epoch);
 	publish(store);
 	settle_chunks(commit);
 	for (size_t i = 0; i < commit->dead_count; i++)

@@ -55,6 +55,10 @@ int commit_records_from(struct commit *commit, enum table table, struct bytes fr
 			int (*visit)(struct bytes key, struct bytes value, void *context),
 			void *context);
 
+/* The commit carries all that the records of the redo log say (index/redo.h): once it is durable
+ * they do not count any more.  Before commit_seal(). */
+int commit_settles_redo(struct commit *commit);
+
 int commit_seal(struct commit *commit);
 int commit_finish(struct commit *commit);
 struct commit *commit_abort(struct commit *commit);

@@ -11,6 +11,7 @@ struct commit {
 	int error;    /* the first; the commit can then only be dropped */
 	bool sealed;
 	bool state_loaded;
+	bool settles_redo; /* once durable, no record of the redo log counts */
 	struct state state;
 	uint64_t last_node; /* largest id in the table, or larger; */
 	bool last_node_known;
@@ -28,6 +29,13 @@ int commit_seal_alone(struct commit *commit);
  * milliseconds at most).  LMDB's lock is not fair: who has just released it mostly gets it
  * again. No lock held. */
 void commit_give_way(struct store *store);
+/*
+ * Records that nothing refers to once the commit is durable: takes them off the entries of their
+ * packs, and notes them as dead.  Sorts `dead`.  `ret_removed` (room for `count`) gets the packs in
+ * which nothing is left: for pack_remove() after the commit.  (punch.c)
+ */
+int dead_forget(struct commit *commit, struct dead_range *dead, size_t count, uint64_t *ret_removed,
+		size_t *ret_removed_count);
 /* Notes the error for commit_finish(), and returns it. */
 int commit_note(struct commit *commit, int error);
 

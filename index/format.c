@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <xxhash.h>
 
+#include "index/hash_internal.h"
+#include "index/store_internal.h"
 #include "index/util/bytes.h"
 
 static uint32_t checksum32(const void *data, size_t length, uint64_t key)
@@ -33,6 +35,10 @@ void state_encode(const struct state *state, struct disk_state *ret)
 	put_le64(ret->unpunched, state->unpunched);
 	put_le32(ret->codec, state->compression.codec);
 	put_le32(ret->level, (uint32_t)state->compression.level);
+	put_le64(ret->redo_epoch, state->redo_epoch);
+	put_le32(ret->rest_level, (uint32_t)state->compression.rest_level);
+	ret->scattered = state->scattered;
+	put_le64(ret->treated, state->treated);
 	put_le64(ret->checksum, XXH3_64bits(bytes + 8, sizeof(*ret) - 8));
 }
 
@@ -55,10 +61,14 @@ int state_decode(const void *data, size_t length, struct state *ret)
 	state.raw_bytes = get_le64(disk.raw_bytes);
 	state.stored_bytes = get_le64(disk.stored_bytes);
 	state.unpunched = get_le64(disk.unpunched);
-	if (!state.next_pack || get_le32(disk.codec) > CODEC_ZSTD || get_le32(disk.level) > 19)
-		return -EUCLEAN;
 	state.compression.codec = (enum codec)get_le32(disk.codec);
 	state.compression.level = (int)get_le32(disk.level);
+	state.compression.rest_level = (int)get_le32(disk.rest_level);
+	state.redo_epoch = get_le64(disk.redo_epoch);
+	state.scattered = disk.scattered & 1;
+	state.treated = get_le64(disk.treated);
+	if (disk.scattered > 1 || !state.next_pack || !compression_is_valid(&state.compression))
+		return -EUCLEAN;
 	*ret = state;
 	return 0;
 }
@@ -199,9 +209,24 @@ int record_decode(const struct disk_record *record, uint64_t *ret_id, struct chu
 	return 0;
 }
 
+int record_check(const struct disk_record *record, uint64_t id, const struct chunk_info *info)
+{
+	struct chunk_info found;
+	uint64_t found_id;
+	int r = record_decode(record, &found_id, &found);
+
+	if (r < 0)
+		return r;
+	if (found_id != id || found.codec != info->codec ||
+	    found.stored_length != info->stored_length || found.raw_length != info->raw_length ||
+	    memcmp(found.hash, info->hash, HASH_SIZE) != 0)
+		return -EBADMSG;
+	return 0;
+}
+
 uint64_t node_checksum(const uint8_t *node)
 {
-	return XXH3_64bits(node + NODE_CHECKED, NODE_SIZE - NODE_CHECKED);
+	return hashing()->long64(node + NODE_CHECKED, NODE_SIZE - NODE_CHECKED);
 }
 
 uint64_t value_checksum(struct bytes key, struct bytes value)
@@ -211,8 +236,5 @@ uint64_t value_checksum(struct bytes key, struct bytes value)
 
 void chunk_hash(const void *raw, size_t length, uint8_t ret[HASH_SIZE])
 {
-	XXH128_canonical_t canonical;
-
-	XXH128_canonicalFromHash(&canonical, XXH3_128bits(raw, length));
-	memcpy(ret, canonical.digest, HASH_SIZE);
+	hashing()->long128(raw, length, ret);
 }

@@ -9,7 +9,10 @@
  *     refuse: feature ...
  *
  * A build that does not know a feature may ignore it, open the store read-only, or must
- * refuse it.  This build knows none.
+ * refuse it.  This build knows one:
+ *
+ *     redo    (readonly) there is a redo log, of which the first opening for writing after a crash
+ *             has to make a commit; added when the log is made
  */
 #include "index/format_file_internal.h"
 
@@ -22,6 +25,8 @@
 
 #include "index/format_internal.h"
 #include "index/util/shell.h"
+
+#define FEATURE_REDO " redo"
 
 int format_make_uuid(char ret[UUID_SIZE])
 {
@@ -97,6 +102,20 @@ static bool is_feature_list(const char *list)
 	return !*list || *list == ' ';
 }
 
+/* Takes the features that this build knows out of a list. */
+static void drop_known(char *list)
+{
+	const size_t length = strlen(FEATURE_REDO);
+	char *at = list;
+
+	while ((at = strstr(at, FEATURE_REDO))) {
+		if (at[length] && at[length] != ' ')
+			at += length;
+		else
+			memmove(at, at + length, strlen(at + length) + 1);
+	}
+}
+
 static int check_features(const char *text, const char *end, const char *directory, bool read_only,
 			  struct errbuf *err)
 {
@@ -108,6 +127,7 @@ static int check_features(const char *text, const char *end, const char *directo
 		return damaged(err, directory, "no line of read-only features");
 	if (!take_line(&text, end, "refuse:", refuse) || !is_feature_list(refuse))
 		return damaged(err, directory, "no line of refused features");
+	drop_known(readonly);
 	if (text != end)
 		return damaged(err, directory, "something follows the last line");
 	if (*refuse)
@@ -152,37 +172,85 @@ int format_file_parse(const char *text, size_t length, const char *directory, bo
 	return r;
 }
 
-int format_file_read(int dirfd, const char *directory, bool read_only, struct format_file *ret,
-		     struct errbuf *err)
+/* At most FORMAT_FILE_MAX bytes of it. */
+static int read_text(int dirfd, char *text, size_t *ret_length)
 {
-	char text[FORMAT_FILE_MAX], quoted[sizeof(err->text)];
 	size_t length = 0;
-	int fd = openat(dirfd, "format", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int r = 0, fd = openat(dirfd, "format", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
-	if (fd < 0 && errno == ENOENT)
-		return err_set(err, -ENOENT,
-			       "%s is not a cairn store (no file \"format\" in it); "
-			       "make one with: cairn init %s",
-			       directory, shell_quote(directory, quoted, sizeof(quoted)));
 	if (fd < 0)
-		return err_set(err, -errno, "cannot read %s/format: %s", directory,
-			       strerror(errno));
-	while (length < sizeof(text)) {
-		ssize_t done = read(fd, text + length, sizeof(text) - length);
+		return -errno;
+	while (length < FORMAT_FILE_MAX) {
+		ssize_t done = read(fd, text + length, FORMAT_FILE_MAX - length);
 
 		if (done < 0 && errno == EINTR)
 			continue;
-		if (done < 0) {
-			int error = -errno;
-
-			close(fd);
-			return err_set(err, error, "cannot read %s/format: %s", directory,
-				       strerror(-error));
-		}
-		if (!done)
+		if (done < 0)
+			r = -errno;
+		if (done <= 0)
 			break;
 		length += (size_t)done;
 	}
 	close(fd);
+	*ret_length = length;
+	return r;
+}
+
+int format_file_read(int dirfd, const char *directory, bool read_only, struct format_file *ret,
+		     struct errbuf *err)
+{
+	char text[FORMAT_FILE_MAX], quoted[sizeof(err->text)];
+	size_t length;
+	int r = read_text(dirfd, text, &length);
+
+	if (r == -ENOENT)
+		return err_set(err, -ENOENT,
+			       "%s is not a cairn store (no file \"format\" in it); "
+			       "make one with: cairn init %s",
+			       directory, shell_quote(directory, quoted, sizeof(quoted)));
+	if (r < 0)
+		return err_set(err, r, "cannot read %s/format: %s", directory, strerror(-r));
 	return format_file_parse(text, length, directory, read_only, ret, err);
+}
+
+static int replace(const struct io *io, int dirfd, struct iovec *vector, int count)
+{
+	int fd =
+		io->ops->open(io->context, dirfd, "format.new", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	int r = fd < 0 ? fd : io->ops->write(io->context, fd, vector, count, 0);
+
+	if (r == 0)
+		r = io->ops->sync(io->context, fd);
+	if (fd >= 0 && close(fd) < 0 && r == 0)
+		r = -errno;
+	if (r == 0 && renameat(dirfd, "format.new", dirfd, "format") < 0)
+		r = -errno;
+	return r;
+}
+
+int format_file_add_redo(const struct io *io, int dirfd)
+{
+	static const char feature[] = FEATURE_REDO;
+	char text[FORMAT_FILE_MAX + 1], list[FORMAT_FILE_MAX];
+	size_t length, whole;
+	int r = read_text(dirfd, text, &length);
+
+	if (r < 0)
+		return r;
+	text[length] = '\0';
+	char *line = strstr(text, "\nreadonly:");
+	char *end = line ? strchr(line + 1, '\n') : NULL;
+	if (!end || length + strlen(feature) >= FORMAT_FILE_MAX)
+		return -EUCLEAN;
+	whole = (size_t)(end - line);
+	memcpy(list, line, whole);
+	list[whole] = '\0';
+	drop_known(list);
+	if (strlen(list) < whole)
+		return 0; /* there already */
+	return replace(io, dirfd,
+		       (struct iovec[]){{text, (size_t)(end - text)},
+					{(void *)(uintptr_t)feature, strlen(feature)},
+					{end, length - (size_t)(end - text)}},
+		       3);
 }

@@ -36,11 +36,17 @@ struct disk_state {
 	uint8_t unpunched[8];
 	uint8_t codec[4];
 	uint8_t level[4];
-	uint8_t reserved[24];
+	uint8_t redo_epoch[8];
+	uint8_t rest_level[4];
+	uint8_t scattered;
+	uint8_t reserved[3];
+	uint8_t treated[8];
 };
 _Static_assert(sizeof(struct disk_state) == 128, "size of meta state");
 _Static_assert(offsetof(struct disk_state, next_pack) == 64, "offset of next_pack");
 _Static_assert(offsetof(struct disk_state, codec) == 96, "offset of codec");
+_Static_assert(offsetof(struct disk_state, redo_epoch) == 104, "offset of redo_epoch");
+_Static_assert(offsetof(struct disk_state, treated) == 120, "offset of treated");
 
 struct state {
 	uint64_t next[STORE_COUNTERS];
@@ -49,6 +55,9 @@ struct state {
 	uint64_t stored_bytes;
 	uint64_t unpunched; /* entries of `punches` that are still to be punched */
 	struct store_compression compression;
+	uint64_t redo_epoch; /* of the records in the redo log that count; 0: none */
+	bool scattered;	     /* files may be, since they were last put in order */
+	uint64_t treated;    /* chunks with smaller ids lie as the setting for rest says; 0: none */
 };
 
 void state_encode(const struct state *state, struct disk_state *ret);
@@ -154,6 +163,8 @@ static inline uint64_t record_size(uint32_t stored_length)
 /* `pack` and `offset` of the info are not part of the record. */
 void record_encode(uint64_t id, const struct chunk_info *info, struct disk_record *ret);
 int record_decode(const struct disk_record *record, uint64_t *ret_id, struct chunk_info *ret);
+/* Whether it is the header of this chunk's record: -EBADMSG, -EUCLEAN. */
+int record_check(const struct disk_record *record, uint64_t id, const struct chunk_info *info);
 
 /* XXH3-64 of a node without its first 8 bytes. */
 uint64_t node_checksum(const uint8_t *node);

@@ -122,19 +122,11 @@ static int system_unlink(void *context, int dirfd, const char *name)
 	return unlinkat(dirfd, name, 0) < 0 ? -errno : 0;
 }
 
-static void system_start(void *context, int fd, uint64_t offset, uint64_t length)
-{
-	(void)context;
-	/* An error of the write is told by the sync that follows. */
-	(void)sync_file_range(fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
-}
-
 const struct io_ops io_system = {
 	.open = system_open,
 	.write = system_write,
 	.read = system_read,
 	.sync = system_sync,
-	.start = system_start,
 	.sync_dir = system_sync_dir,
 	.punch = system_punch,
 	.truncate = system_truncate,

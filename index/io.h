@@ -22,9 +22,6 @@ struct io_ops {
 	 * file. Returns count. */
 	ssize_t (*read)(void *context, int fd, struct iovec *vector, int count, uint64_t offset);
 	int (*sync)(void *context, int fd); /* fdatasync */
-	/* Starts writing the range to the disk without waiting for it (sync_file_range(2)), so that
-	 * the next sync finds little left.  A hint: may be NULL, promises nothing. */
-	void (*start)(void *context, int fd, uint64_t offset, uint64_t length);
 	int (*sync_dir)(void *context, int fd); /* fsync of a directory */
 	int (*punch)(void *context, int fd, uint64_t offset, uint64_t length);
 	int (*truncate)(void *context, int fd, uint64_t length);

@@ -7,7 +7,8 @@
  * `tail` is where the next record goes.  A write that fails gives its room back when it was the
  * last; otherwise the room is noted as dead, and a later commit puts it among the ranges to
  * punch.  What a crash leaves between committed records, of writes that were then under way, is
- * lost until the pack is removed: at most one record for each writing thread.
+ * lost until the pack is removed: at most one record for each writing thread, and one batch of a
+ * relocation.
  */
 #include "index/pack_internal.h"
 
@@ -21,10 +22,7 @@
 
 #include "index/store_internal.h"
 
-enum {
-	OPEN_FILES = 64,
-	START_BYTES = 8 << 20, /* appended to a pack before the disk begins to write them */
-};
+enum { OPEN_FILES = 64 };
 
 struct pack {
 	/* all under packs->lock */
@@ -33,7 +31,6 @@ struct pack {
 	uint64_t unsettled;
 	uint64_t writes;  /* completed */
 	uint64_t synced;  /* of these, durable */
-	uint64_t started; /* bytes up to here are on their way to the disk, or durable */
 	uint64_t made;	  /* packs->dir_changes when it was made; 0: found at open */
 	uint64_t last_use;
 	unsigned users; /* of the descriptor */
@@ -59,6 +56,11 @@ int packs_init(struct store *store)
 		pthread_mutex_destroy(&packs->lock);
 		return -ENOMEM;
 	}
+	if (pthread_cond_init(&packs->early.wake, NULL) != 0) {
+		pthread_mutex_destroy(&packs->sync_lock);
+		pthread_mutex_destroy(&packs->lock);
+		return -ENOMEM;
+	}
 	return 0;
 }
 
@@ -68,6 +70,7 @@ void packs_release(struct store *store)
 	struct u64map_entry *entry;
 	size_t position = 0;
 
+	pack_early_stop(store);
 	while ((entry = u64map_next(&packs->by_number, &position))) {
 		struct pack *pack = entry->value;
 
@@ -79,6 +82,7 @@ void packs_release(struct store *store)
 	free(packs->dead);
 	if (packs->dirfd >= 0)
 		close(packs->dirfd);
+	pthread_cond_destroy(&packs->early.wake);
 	pthread_mutex_destroy(&packs->sync_lock);
 	pthread_mutex_destroy(&packs->lock);
 }
@@ -159,7 +163,7 @@ int pack_adopt(struct store *store, uint64_t number, uint64_t length, bool curre
 	pthread_mutex_lock(&packs->lock);
 	r = add_pack(packs, number, &pack);
 	if (r == 0) {
-		pack->tail = pack->started = length;
+		pack->tail = length;
 		if (current)
 			packs->current = pack;
 	}
@@ -257,7 +261,7 @@ static int reserve(struct store *store, uint64_t length, struct pack **ret, uint
 	return r;
 }
 
-/* Without memory the range is lost until its pack is removed, which is no harm. */
+/* Without memory the range is lost until its pack is removed, which is no harm.  Lock held. */
 static void note_dead(struct packs *packs, uint64_t number, uint64_t offset, uint64_t length)
 {
 	if (packs->dead_count == packs->dead_capacity) {
@@ -271,20 +275,6 @@ static void note_dead(struct packs *packs, uint64_t number, uint64_t offset, uin
 	}
 	packs->dead[packs->dead_count++] =
 		(struct dead_range){.pack = number, .offset = offset, .length = length};
-}
-
-/* Gets the disk going while a stream is still being appended: a commit at its end would otherwise
- * wait for all of it.  Lock held, given back in between; the descriptor is held by the caller. */
-static void start_writing(struct store *store, struct pack *pack, uint64_t end)
-{
-	uint64_t from = pack->started;
-
-	if (!store->io.ops->start || end < from + START_BYTES)
-		return;
-	pack->started = end;
-	pthread_mutex_unlock(&store->packs.lock);
-	store->io.ops->start(store->io.context, pack->fd, from, end - from);
-	pthread_mutex_lock(&store->packs.lock);
 }
 
 int pack_append(struct store *store, struct iovec *vector, int count, uint64_t length,
@@ -304,7 +294,7 @@ int pack_append(struct store *store, struct iovec *vector, int count, uint64_t l
 		*ret = (struct pack_place){pack->number, offset, ++pack->writes};
 		if (pack->number < packs->first_dirty)
 			packs->first_dirty = pack->number;
-		start_writing(store, pack, offset + length);
+		pack_early_note(store, length);
 	} else {
 		pack->unsettled--;
 		if (pack->tail == offset + length)
@@ -390,6 +380,7 @@ static int sync_files(struct store *store)
 	struct pack *pack;
 
 	pthread_mutex_lock(&packs->lock);
+	packs->early.unsynced = 0;
 	number = packs->first_dirty;
 	last = packs->next_number - 1;
 	pthread_mutex_unlock(&packs->lock);
@@ -510,6 +501,13 @@ int pack_remove(struct store *store, uint64_t number)
 	if (fd >= 0)
 		close(fd);
 	return r == -ENOENT ? 0 : r;
+}
+
+void packs_note_dead(struct store *store, uint64_t number, uint64_t offset, uint64_t length)
+{
+	pthread_mutex_lock(&store->packs.lock);
+	note_dead(&store->packs, number, offset, length);
+	pthread_mutex_unlock(&store->packs.lock);
 }
 
 size_t packs_copy_dead(struct store *store, struct dead_range *ranges, size_t capacity)

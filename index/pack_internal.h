@@ -25,6 +25,15 @@ enum { PACK_NAME_SIZE = 20 };
 
 struct pack; /* pack.c */
 
+/* The thread that syncs before a commit asks (pack_early.c); all under packs->lock. */
+struct pack_early {
+	pthread_t thread;
+	pthread_cond_t wake;
+	uint64_t unsynced; /* bytes appended since the last sync began */
+	bool running;
+	bool stop;
+};
+
 struct packs {
 	int dirfd;		 /* owned; fixed after open */
 	uint64_t max;		 /* PACK_MAX; tests make it smaller before they store */
@@ -40,6 +49,7 @@ struct packs {
 	struct dead_range *dead; /* owned: room of failed writes, not yet in the index */
 	size_t dead_count;
 	size_t dead_capacity;
+	struct pack_early early;
 
 	pthread_mutex_t sync_lock; /* one syncs at a time, the next finds less to do; taken first */
 };
@@ -74,6 +84,10 @@ ssize_t pack_read(struct store *store, uint64_t number, struct iovec *vector, in
 		  uint64_t offset);
 void pack_prefetch(struct store *store, uint64_t number, uint64_t offset, uint64_t length);
 
+/* So many bytes have been appended.  packs->lock held. */
+void pack_early_note(struct store *store, uint64_t bytes);
+void pack_early_stop(struct store *store);
+
 /* Makes durable every write completed before the call.  A failure fails the store. */
 int packs_sync(struct store *store);
 bool pack_is_durable(struct store *store, uint64_t number, uint64_t write);
@@ -85,6 +99,8 @@ bool pack_is_idle(struct store *store, uint64_t number);
 /* Removes an idle pack that no commit names any more. */
 int pack_remove(struct store *store, uint64_t number);
 
+/* Written, but no commit will name it. */
+void packs_note_dead(struct store *store, uint64_t number, uint64_t offset, uint64_t length);
 /* Room of failed writes that no commit has noted yet: copies up to `capacity` ranges; each is
  * forgotten once it is in a durable commit. */
 size_t packs_copy_dead(struct store *store, struct dead_range *ranges, size_t capacity);

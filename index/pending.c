@@ -108,7 +108,15 @@ void pending_ready(struct pending_table *table, struct pending *pending)
 	pending->next_ready = table->ready;
 	table->ready = pending;
 	table->ready_count++;
+	pending_unlogged(table, pending);
 	wake(table);
+}
+
+void pending_unlogged(struct pending_table *table, struct pending *pending)
+{
+	pending->next_unlogged = table->unlogged;
+	table->unlogged = pending;
+	table->unlogged_count++;
 }
 
 void pending_drop(struct pending_table *table, struct pending *pending)
@@ -130,4 +138,19 @@ void pending_drop(struct pending_table *table, struct pending *pending)
 	else
 		u64map_remove(&table->by_id, pending->id);
 	free(pending);
+}
+
+uint64_t pending_first_id(struct pending_table *table, uint64_t next)
+{
+	struct u64map_entry *entry;
+	size_t position = 0;
+
+	while ((entry = u64map_next(&table->by_key, &position))) {
+		for (struct pending *pending = entry->value; pending;
+		     pending = pending->next_same) {
+			if (pending->id && pending->id < next)
+				next = pending->id;
+		}
+	}
+	return next;
 }

@@ -29,6 +29,8 @@ struct pending {
 	uint64_t write;		   /* of the pack: see pack_is_durable() */
 	struct pending *next_same; /* hangs off the same entry of by_key */
 	struct pending *next_ready;
+	bool logged; /* a record of the redo log has it */
+	struct pending *next_unlogged;
 };
 
 struct pending_table {
@@ -40,6 +42,8 @@ struct pending_table {
 	struct u64map by_id;
 	struct pending *ready; /* in no particular order */
 	size_t ready_count;
+	struct pending *unlogged; /* of the READY ones, those that no record of the redo log has */
+	size_t unlogged_count;
 	unsigned hash_bits; /* that count; fixed before the first chunk */
 
 	/* collection; see sweep.c */
@@ -60,9 +64,13 @@ void pending_key(const struct pending_table *table, const uint8_t hash[HASH_SIZE
 /* The following need the lock. */
 struct pending *pending_first(struct pending_table *table, const uint8_t key[HASH_SIZE]);
 struct pending *pending_next(struct pending *pending);
+/* The smallest id of a chunk that is in no commit yet; `next` (to be handed out next) where all are. */
+uint64_t pending_first_id(struct pending_table *table, uint64_t next);
 /* Enters a WRITING chunk, with room for its id. */
 int pending_enter(struct pending_table *table, struct pending *pending);
 void pending_ready(struct pending_table *table, struct pending *pending);
+/* For a chunk that is READY but not logged. */
+void pending_unlogged(struct pending_table *table, struct pending *pending);
 /* Takes a WRITING or SEALED chunk out of the table and frees it. */
 void pending_drop(struct pending_table *table, struct pending *pending);
 

@@ -129,6 +129,85 @@ int punch_forget_pack(struct store *store, MDB_txn *txn, struct state *state, ui
 	return r == -ENOENT ? 0 : r;
 }
 
+/* ---- records that no chunk refers to any more ---- */
+
+static int by_place(const void *a, const void *b)
+{
+	const struct dead_range *x = a, *y = b;
+
+	if (x->pack != y->pack)
+		return x->pack < y->pack ? -1 : 1;
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* Adds dead[0 … count) of one pack, records that touch as one. */
+static int add_ranges(struct commit *commit, const struct dead_range *dead, size_t count)
+{
+	size_t at = 0;
+	int r = 0;
+
+	while (r == 0 && at < count) {
+		struct dead_range range = dead[at++];
+
+		while (at < count && dead[at].offset == range.offset + range.length)
+			range.length += dead[at++].length;
+		r = punch_add(commit->store, commit->txn, &commit->state, range.pack, range.offset,
+			      range.length);
+	}
+	return r;
+}
+
+/* Takes records of one pack off its entry; the pack goes when nothing is left alive. */
+static int forget_in_pack(struct commit *commit, const struct dead_range *dead, size_t count,
+			  bool *ret_removed)
+{
+	struct store *store = commit->store;
+	uint64_t number = dead[0].pack;
+	MDB_val key = {sizeof(number), &number};
+	struct pack_entry entry;
+	int r = pack_entry_get(store, commit->txn, number, &entry);
+
+	if (r < 0)
+		return r == -ENOENT ? -EUCLEAN : r;
+	for (size_t i = 0; i < count; i++) {
+		if (entry.live < dead[i].length || !entry.records)
+			return -EUCLEAN;
+		entry.live -= dead[i].length;
+		entry.records--;
+	}
+	*ret_removed = !entry.live && pack_is_idle(store, number);
+	if (!*ret_removed) {
+		r = pack_entry_put(store, commit->txn, number, &entry);
+		return r < 0 ? r : add_ranges(commit, dead, count);
+	}
+	r = from_mdb(mdb_del(commit->txn, store->env.dbi[DB_PACKS], &key, NULL));
+	return r < 0 ? r : punch_forget_pack(store, commit->txn, &commit->state, number);
+}
+
+int dead_forget(struct commit *commit, struct dead_range *dead, size_t count, uint64_t *ret_removed,
+		size_t *ret_removed_count)
+{
+	size_t at = 0;
+	int r = 0;
+
+	*ret_removed_count = 0;
+	qsort(dead, count, sizeof(*dead), by_place);
+	while (r == 0 && at < count) {
+		size_t end = at + 1;
+		bool removed;
+
+		while (end < count && dead[end].pack == dead[at].pack)
+			end++;
+		r = forget_in_pack(commit, &dead[at], end - at, &removed);
+		if (r == 0 && removed)
+			ret_removed[(*ret_removed_count)++] = dead[at].pack;
+		at = end;
+	}
+	return r;
+}
+
+/* ---- punching ---- */
+
 enum { AT_ONCE = 256 };
 
 /* Collects entries that are to be punched, from `*position` on; moves it behind them. */

@@ -49,6 +49,16 @@ void space_sizes(int dirfd, uint64_t *ret_margin, uint64_t *ret_ballast)
 	*ret_ballast = min_u64(BALLAST, total / 32);
 }
 
+uint64_t space_redo_limit(const struct store *store)
+{
+	uint64_t available, total = 0;
+
+	if (ask(store->dirfd, &available, &total) < 0)
+		return 0;
+	total = total / 32 / REDO_ALIGN * REDO_ALIGN;
+	return total < REDO_MIN ? 0 : min_u64(total, REDO_MAX);
+}
+
 int space_make_ballast(int dirfd, uint64_t size)
 {
 	int fd = openat(dirfd, "ballast", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);

@@ -138,8 +138,10 @@ static int load_state(struct store *store, struct errbuf *err)
 		for (int i = 0; i < STORE_COUNTERS; i++)
 			atomic_store(&store->counters[i], state.next[i]);
 		store_set_compression(store, &state.compression);
+		store_note_scattered(store, state.scattered);
 		atomic_store(&store->sequence, mdb_txn_id(txn));
 		store->packs.next_number = state.next_pack;
+		store->redo.epoch = state.redo_epoch;
 	}
 	mdb_txn_abort(txn);
 	return r;
@@ -191,10 +193,15 @@ static int open_contents(struct store *store, struct errbuf *err)
 	r = env_open(path, store_is_read_only(store), &store->env, err);
 	if (r == 0)
 		r = load_state(store, err);
-	if (r < 0 || store_is_read_only(store))
+	if (r == 0 && store_is_read_only(store))
+		return redo_is_pending(store, &store->redo_pending, err);
+	if (r < 0)
 		return r;
 	mdb_reader_check(store->env.mdb, &dead); /* slots of processes that crashed */
 	r = packs_load(store, err);
+	if (r < 0)
+		return r;
+	r = redo_load(store, err);
 	if (r < 0)
 		return r;
 	space_restore_ballast(store);
@@ -218,6 +225,7 @@ static int store_new(unsigned flags, const struct io *io, struct store **ret)
 	store->dirfd = -1;
 	store->lock_fd = -1;
 	store->io = io ? *io : (struct io){&io_system, NULL};
+	redo_init(store);
 	if (readers_init(store) < 0)
 		goto no_readers;
 	if (packs_init(store) < 0)
@@ -244,14 +252,12 @@ no_readers:
 	return -ENOMEM;
 }
 
-int store_open(const char *directory, unsigned flags, const struct io *io, struct store **ret,
-	       struct errbuf *err)
+static int open_store(const char *directory, unsigned flags, const struct io *io,
+		      struct store **ret, struct errbuf *err)
 {
 	struct store *store;
 	int r;
 
-	if (flags & ~(unsigned)STORE_READ_ONLY)
-		return err_set(err, -EINVAL, "unknown flags for opening a store: %#x", flags);
 	r = store_new(flags, io, &store);
 	if (r < 0)
 		return err_set(err, r, "not enough memory to open the store %s", directory);
@@ -270,6 +276,48 @@ int store_open(const char *directory, unsigned flags, const struct io *io, struc
 	return 0;
 }
 
+/* What waits in the redo log is part of the store's state: for who only reads, too, somebody has to
+ * take it over first.  A writer that has the store open has done that, and what he has in there
+ * since reaches the index with his next commit. */
+static int take_over_redo(const char *directory, const struct io *io, struct store **ret,
+			  struct errbuf *err)
+{
+	struct store *writer;
+	int r;
+
+	*ret = store_close(*ret);
+	r = open_store(directory, 0, io, &writer, err);
+	if (r == -EROFS || r == -EACCES || r == -EPERM)
+		return err_set(
+			err, r,
+			"the store %s has a redo log of which a commit must be made before it "
+			"can be read: open it once where it can be written to",
+			directory);
+	if (r < 0 && r != -EBUSY)
+		return r;
+	if (r == 0)
+		store_close(writer);
+	else if (err)
+		err->text[0] = '\0';
+	return open_store(directory, STORE_READ_ONLY, io, ret, err);
+}
+
+int store_open(const char *directory, unsigned flags, const struct io *io, struct store **ret,
+	       struct errbuf *err)
+{
+	struct store *store;
+	int r;
+
+	if (flags & ~(unsigned)STORE_READ_ONLY)
+		return err_set(err, -EINVAL, "unknown flags for opening a store: %#x", flags);
+	r = open_store(directory, flags, io, &store, err);
+	if (r == 0 && store->redo_pending)
+		r = take_over_redo(directory, io, &store, err);
+	if (r == 0)
+		*ret = store;
+	return r;
+}
+
 struct store *store_close(struct store *store)
 {
 	if (!store)
@@ -277,6 +325,7 @@ struct store *store_close(struct store *store)
 	readers_release(store);
 	pending_release(&store->chunks);
 	scratch_pool_release(&store->scratch);
+	redo_release(store);
 	packs_release(store);
 	space_release(store);
 	env_close(&store->env);
@@ -320,6 +369,17 @@ void store_fail(struct store *store, int error)
 	int none = 0;
 
 	atomic_compare_exchange_strong(&store->failed, &none, error);
+}
+
+bool store_is_scattered(struct store *store)
+{
+	return atomic_load_explicit(&store->scattered, memory_order_relaxed);
+}
+
+void store_note_scattered(struct store *store, bool scattered)
+{
+	if (store_is_scattered(store) != scattered)
+		atomic_store(&store->scattered, scattered);
 }
 
 uint64_t store_next(struct store *store, enum store_counter counter)

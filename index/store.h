@@ -4,6 +4,7 @@
  *   STORE/format          text: magic, format version, uuid, feature names
  *   STORE/index/          LMDB environment
  *   STORE/packs/NNNNNNNN  chunk records (eight hexadecimal digits)
+ *   STORE/redo            redo log: what fsync made durable since the last commit
  *   STORE/ballast         space kept back for deleting on a full disk
  *   STORE/lock            flock: one process has the store open for writing
  *
@@ -30,13 +31,22 @@ enum codec { CODEC_NONE = 0, CODEC_LZ4 = 1, CODEC_ZSTD = 2 };
 
 struct store_compression {
 	enum codec codec;
-	int level; /* zstd: 1..19; otherwise 0 */
+	int level;	/* zstd: 1..19; otherwise 0 */
+	int rest_level; /* of zstd, for what lies at rest: 1..19; REST_DEFAULT, REST_OFF */
+};
+
+enum {
+	REST_DEFAULT = 0, /* a level of ours where chunks come in with lz4, otherwise as REST_OFF */
+	REST_OFF = -1,	  /* chunks stay as they came in */
 };
 
 /* Parses "none", "lz4", "zstd", "zstd:LEVEL". -EINVAL with a message otherwise. */
 int store_parse_compression(const char *text, struct store_compression *ret, struct errbuf *err);
 /* Writes the same notation ("zstd:3") into a buffer of at least 16 bytes. */
 void store_format_compression(const struct store_compression *compression, char ret[16]);
+/* Parses what follows for chunks at rest, into `ret->rest_level`: "none", "zstd", "zstd:LEVEL". */
+int store_parse_rest_compression(const char *text, struct store_compression *ret,
+				 struct errbuf *err);
 
 /*
  * Makes a new empty store in `directory` (made, with its parents, mode 0700, if missing; it
@@ -58,7 +68,10 @@ enum store_open_flags {
  * this process has it open in whatever way (LMDB cannot have a file open twice in one process);
  * -EOPNOTSUPP: unknown version or feature; -EACCES; -EBADMSG/-EUCLEAN: damaged.
  * `io` may be NULL for io_system.  Opening cuts off what a crash left in the packs behind
- * the last commit, and finishes punches that it interrupted; it needs no repair step.
+ * the last commit, makes a commit of what waits in the redo log (index/redo.h), and finishes
+ * punches that it interrupted; it needs no repair step.  Read-only opening has somebody do the
+ * same: it opens the store for writing first where records wait and no writer is there.  Beside a
+ * writer a reader sees the last commit.
  */
 int store_open(const char *directory, unsigned flags, const struct io *io, struct store **ret,
 	       struct errbuf *err);
@@ -79,8 +92,16 @@ bool store_is_read_only(const struct store *store);
 int store_failed(const struct store *store);
 
 void store_get_compression(struct store *store, struct store_compression *ret);
-/* Applies to chunks stored from now on; durable with the next commit. */
+/* How chunks are to lie at rest (index/relocate.h): zstd, or CODEC_NONE where they stay as they came in. */
+void store_get_rest_compression(struct store *store, struct store_compression *ret);
+/* Applies to chunks stored from now on, and to those that come to rest from now on; durable with the
+ * next commit. */
 int store_set_compression(struct store *store, const struct store_compression *compression);
+
+/* Whether files may lie scattered over the packs (snapshot/order.h).  A note for later openings:
+ * durable with the next commit. */
+bool store_is_scattered(struct store *store);
+void store_note_scattered(struct store *store, bool scattered);
 
 /*
  * Store-wide counters.  Each call hands out the next number, never the same twice in the life

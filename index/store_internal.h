@@ -7,6 +7,7 @@
  *     packs.sync_lock        packs_sync(), pack_remove()
  *     chunks.lock            pending chunks, saved and withdrawn ids
  *     packs.lock             packs in memory
+ *     (the redo log has no lock of its own: its callers have one, see index/redo.h)
  *     readers.lock, scratch.lock, space.lock   each alone, last
  */
 #ifndef CAIRN_INDEX_STORE_INTERNAL_H
@@ -21,6 +22,7 @@
 #include "index/env_internal.h"
 #include "index/pack_internal.h"
 #include "index/pending_internal.h"
+#include "index/redo_internal.h"
 #include "index/store.h"
 
 struct readers {
@@ -47,6 +49,7 @@ struct store {
 	int dirfd;
 	int lock_fd; /* -1: read-only */
 	bool registered;
+	bool redo_pending; /* read-only: records of the redo log wait for a writer */
 	dev_t device; /* which directory it is, for the register of open stores */
 	ino_t inode;
 	struct store *next_open;
@@ -55,6 +58,7 @@ struct store {
 	struct env env;
 	_Atomic uint64_t counters[STORE_COUNTERS]; /* the next of each */
 	_Atomic uint64_t compression;		   /* codec << 32 | level */
+	_Atomic bool scattered;
 	_Atomic uint64_t sequence;		   /* of the last commit */
 	_Atomic int failed;
 	_Atomic int commit_waiters; /* threads in commit_begin() */
@@ -63,6 +67,7 @@ struct store {
 	struct readers readers;
 	struct packs packs;
 	struct pending_table chunks;
+	struct redo redo;
 	struct scratch_pool scratch;
 	struct space space;
 };
@@ -79,6 +84,8 @@ void space_measure(struct store *store); /* once the directory is open */
 void space_release(struct store *store);
 /* How large the ballast and the margin are on this file system. */
 void space_sizes(int dirfd, uint64_t *ret_margin, uint64_t *ret_ballast);
+/* How large the redo log may get on this file system; 0: there is to be none. */
+uint64_t space_redo_limit(const struct store *store);
 int space_make_ballast(int dirfd, uint64_t size);
 /* After -ENOSPC: gives the ballast up. */
 void space_drop_ballast(struct store *store);

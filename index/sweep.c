@@ -57,25 +57,6 @@ struct run {
 	struct sweep_result result;
 };
 
-/* The smallest id of a chunk that is not yet committed, or the next one to come: whoever stored
- * such a chunk may not have told a tree about it. */
-static uint64_t first_uncommitted(struct store *store)
-{
-	struct pending_table *table = &store->chunks;
-	uint64_t first = store_peek(store, COUNTER_CHUNK);
-	struct u64map_entry *entry;
-	size_t position = 0;
-
-	while ((entry = u64map_next(&table->by_key, &position))) {
-		for (struct pending *pending = entry->value; pending;
-		     pending = pending->next_same) {
-			if (pending->id && pending->id < first)
-				first = pending->id;
-		}
-	}
-	return first;
-}
-
 int sweep_begin(struct store *store, struct sweep **ret)
 {
 	struct pending_table *table = &store->chunks;
@@ -94,7 +75,9 @@ int sweep_begin(struct store *store, struct sweep **ret)
 		r = -EBUSY;
 	} else {
 		table->sweeping = true;
-		table->sweep_limit = first_uncommitted(store);
+		/* Whoever stored what is not yet committed may not have told a tree about it. */
+		table->sweep_limit =
+			pending_first_id(table, store_peek(store, COUNTER_CHUNK));
 		sweep->chunk_limit = table->sweep_limit;
 		sweep->node_limit = store_peek(store, COUNTER_NODE);
 	}
@@ -305,60 +288,11 @@ static int forget_chunk(struct commit *commit, uint64_t id, struct sweep *sweep)
 	return 0;
 }
 
-static int by_place(const void *a, const void *b)
-{
-	const struct dead_range *x = a, *y = b;
-
-	if (x->pack != y->pack)
-		return x->pack < y->pack ? -1 : 1;
-	return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-/* Takes dead[*at …] of one pack off its entry; the pack goes when nothing is left alive. */
-static int forget_in_pack(struct commit *commit, struct sweep *sweep, size_t *at)
-{
-	struct store *store = commit->store;
-	uint64_t number = sweep->dead[*at].pack;
-	struct pack_entry entry;
-	int r = pack_entry_get(store, commit->txn, number, &entry);
-	size_t end = *at;
-
-	if (r < 0)
-		return r == -ENOENT ? -EUCLEAN : r;
-	for (; end < sweep->dead_count && sweep->dead[end].pack == number; end++) {
-		if (entry.live < sweep->dead[end].length || !entry.records)
-			return -EUCLEAN;
-		entry.live -= sweep->dead[end].length;
-		entry.records--;
-	}
-	if (!entry.live && pack_is_idle(store, number)) {
-		MDB_val key = {sizeof(number), &number};
-
-		r = from_mdb(mdb_del(commit->txn, store->env.dbi[DB_PACKS], &key, NULL));
-		if (r == 0)
-			r = punch_forget_pack(store, commit->txn, &commit->state, number);
-		sweep->removed[sweep->removed_count++] = number;
-		*at = end;
-		return r;
-	}
-	r = pack_entry_put(store, commit->txn, number, &entry);
-	while (r == 0 && *at < end) {
-		struct dead_range range = sweep->dead[(*at)++];
-
-		while (*at < end && sweep->dead[*at].offset == range.offset + range.length)
-			range.length += sweep->dead[(*at)++].length;
-		r = punch_add(store, commit->txn, &commit->state, range.pack, range.offset,
-			      range.length);
-	}
-	return r;
-}
-
 static int forget_chunks(struct sweep *sweep)
 {
 	struct commit *commit;
 	uint64_t since;
 	struct state *state;
-	size_t at = 0;
 	int r = commit_begin(sweep->store, &commit);
 
 	if (r < 0)
@@ -368,9 +302,9 @@ static int forget_chunks(struct sweep *sweep)
 	r = commit_state(commit, &state);
 	for (size_t i = 0; i < sweep->count && r == 0; i++)
 		r = forget_chunk(commit, sweep->ids[i], sweep);
-	qsort(sweep->dead, sweep->dead_count, sizeof(*sweep->dead), by_place);
-	while (r == 0 && at < sweep->dead_count)
-		r = commit_note(commit, forget_in_pack(commit, sweep, &at));
+	if (r == 0)
+		r = commit_note(commit, dead_forget(commit, sweep->dead, sweep->dead_count,
+						    sweep->removed, &sweep->removed_count));
 	if (r == 0)
 		r = commit_seal_alone(commit);
 	if (r < 0) {

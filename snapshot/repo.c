@@ -36,11 +36,26 @@ int repo_open(const char *directory, unsigned store_flags, const struct io *io, 
 	return 0;
 }
 
+static struct head *head_free(struct head *head)
+{
+	if (!head)
+		return NULL;
+	tree_close(head->tree);
+	pthread_rwlock_destroy(&head->lock);
+	free(head->name);
+	free(head);
+	return NULL;
+}
+
 struct repo *repo_close(struct repo *repo)
 {
 	if (!repo)
 		return NULL;
-	assert(repo->head_count == 0);
+	/* Left by head_put() on a full disk; the redo log has what the index has not. */
+	while (repo->head_count) {
+		assert(repo->heads[repo->head_count - 1]->references == 0);
+		head_free(repo->heads[--repo->head_count]);
+	}
 	store_close(repo->store);
 	pthread_cond_destroy(&repo->group_finished);
 	pthread_cond_destroy(&repo->turn_changed);
@@ -81,17 +96,6 @@ bool repo_commit_running(const struct repo *repo)
 }
 
 /* ---- opening and closing heads ---- */
-
-static struct head *head_free(struct head *head)
-{
-	if (!head)
-		return NULL;
-	tree_close(head->tree);
-	pthread_rwlock_destroy(&head->lock);
-	free(head->name);
-	free(head);
-	return NULL;
-}
 
 /*
  * Writers are preferred: a cut must not wait for ever behind a stream of readers.  Readers may
@@ -254,10 +258,13 @@ struct head *head_put(struct head *head)
 	if (!last)
 		return NULL;
 
-	/* Somebody may take a reference before the commit lock is ours; then it stays open. */
+	/* Somebody may take a reference before the commit lock is ours; then it stays open.  And it
+	 * stays without one where what was synced is only in the redo log, and the disk too full
+	 * for a commit: who opens the workspace again must find that. */
 	repo_commit_lock(repo);
+	bool settled = repo_settle_redo(repo) == 0 || store_failed(repo->store);
 	pthread_mutex_lock(&repo->lock);
-	last = --head->references == 0;
+	last = --head->references == 0 && settled;
 	if (last)
 		heads_remove(repo, head);
 	pthread_mutex_unlock(&repo->lock);

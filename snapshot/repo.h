@@ -55,8 +55,8 @@ struct head_ops {
  * is not open yet, as do head_attach(), head_detach() and the last head_put(): none of them may be
  * called with a head lock held or from the callbacks below. */
 int repo_head(struct repo *repo, const char *workspace, struct head **ret, struct errbuf *err);
-/* Gives the reference back; the last one closes it (uncommitted changes are dropped: commit
- * first). Returns NULL. */
+/* Gives the reference back; the last one closes it (uncommitted changes are dropped, unless
+ * something was made durable by repo_sync() alone: commit first).  Returns NULL. */
 struct head *head_put(struct head *head);
 
 /* One mount at a time attaches itself; -EBUSY otherwise. */
@@ -89,8 +89,19 @@ void head_get_counters(struct head *head, struct head_counters *ret); /* lock he
  * Commits everything acknowledged before the call (concurrent callers share one commit): calls
  * `prepare`, locks all heads, `cut`, collects, unlocks, syncs.  Where nothing is dirty it returns
  * at once.  -ENOSPC: nothing lost, still dirty.  Must not be called with a head lock held.
+ * When it returns the index has it all: readers see it.
  */
 int repo_commit(struct repo *repo);
+
+/*
+ * The same for fsync: makes everything acknowledged before the call durable, by a record of the
+ * redo log (index/redo.h) where that will do, else by a commit.  After a crash it is there; until
+ * the next commit readers of the index see what was there before.
+ */
+int repo_sync(struct repo *repo);
+
+/* Reads what the redo log holds once more (redo_verify()). */
+int repo_verify_log(struct repo *repo);
 
 /*
  * A commit with an action in its cut: `act` runs with all heads locked, after their cut and with
@@ -108,7 +119,7 @@ struct repo_action {
 };
 int repo_commit_action(struct repo *repo, const struct repo_action *action);
 
-/* True while anything waits for a commit (a hint, without head locks). */
+/* True while anything waits for a commit, be it in the redo log (a hint, without head locks). */
 bool repo_is_dirty(struct repo *repo);
 /* fs/ has something for the next cut(): call it when it is where cut() will find it, and before it
  * is acknowledged.  Any thread, any locks. */

@@ -20,6 +20,23 @@
  * call, so it covers all that the caller was acknowledged before.  Whoever comes later founds the
  * next group.
  *
+ * repo_sync() goes the same way, but where nobody in the group wants more than that all is durable
+ * it writes a record of the redo log instead (index/redo.h):
+ *
+ *                            prepare() of each head                   unlocked
+ *                            redo_begin(), close the group
+ *                            cut(), tree_log(), workspace records     locked, in order of id
+ *                            redo_seal()                                |
+ *                            redo_finish(): write, sync               unlocked
+ *
+ * The cut is the same, so a record is as consistent as a commit; the records behind one commit say,
+ * one after the other, what has changed since it.  The nodes stay dirty in the trees, and the next
+ * commit has them all: it settles the log.  Since both are made with the commit lock held, no
+ * record is written between a commit's cut and the moment from which it counts.  A record that
+ * fails leaves a gap that only a commit can close, and that commit is made at once; the log takes
+ * no record until one is durable.  Everything else that changes the index is an action, and a
+ * commit itself.
+ *
  * tree_committed() follows commit_finish(), under the exclusive lock: a reader that was acquired
  * after the head lock finds each node in the tree's table or in the index.
  *
@@ -45,10 +62,16 @@ static bool any_dirty(const struct repo *repo)
 	return false;
 }
 
+/* Whether there is something that the index has not, or (not `full`) is not durable at all. */
+static bool any_left(const struct repo *repo, bool full)
+{
+	return any_dirty(repo) || (full && redo_is_used(repo->store));
+}
+
 bool repo_is_dirty(struct repo *repo)
 {
 	pthread_mutex_lock(&repo->lock);
-	bool dirty = any_dirty(repo);
+	bool dirty = any_left(repo, true);
 	pthread_mutex_unlock(&repo->lock);
 	return dirty;
 }
@@ -139,15 +162,17 @@ static void settle_unlocked_heads(struct repo *repo, bool success)
 	}
 }
 
-/* From here on nobody joins. */
-static void close_group(struct repo *repo, struct commit_group *group)
+/* From here on nobody joins.  Whether one of those who did wants all to be in the index. */
+static bool close_group(struct repo *repo, struct commit_group *group)
 {
 	if (!group)
-		return;
+		return true;
 	pthread_mutex_lock(&repo->lock);
 	if (repo->gathering == group)
 		repo->gathering = NULL;
+	bool full = group->full;
 	pthread_mutex_unlock(&repo->lock);
+	return full;
 }
 
 /* Everything up to the seal; heads are locked before and after, whatever the result.  Takes the
@@ -155,6 +180,8 @@ static void close_group(struct repo *repo, struct commit_group *group)
 static int fill_commit(struct repo *repo, const struct repo_action *action, struct commit *commit)
 {
 	int error = collect_heads(repo, commit);
+	if (!error)
+		error = commit_settles_redo(commit);
 	if (!error && action && action->act)
 		error = action->act(repo, commit, action->context);
 	if (!error)
@@ -207,8 +234,63 @@ static int commit_twice(struct repo *repo, const struct repo_action *action,
 	return error;
 }
 
+/* The cut, and what has changed by it into a record.  Heads locked. */
+static int log_heads(struct repo *repo, struct redo *redo)
+{
+	struct reader *reader;
+	int error = 0;
+	for (size_t i = 0; i < repo->head_count && !error; i++)
+		error = cut_head(repo->heads[i]);
+	if (!error)
+		error = reader_acquire(repo->store, &reader);
+	if (error)
+		return error;
+	for (size_t i = 0; i < repo->head_count && !error; i++) {
+		struct head *head = repo->heads[i];
+		struct head_state state;
+		head_get_state(head, &state);
+		error = workspace_log_state(redo, reader, head->workspace, &state);
+		if (!error)
+			error = tree_log(head->tree, redo);
+	}
+	reader_release(reader);
+	return error ? error : redo_seal(redo);
+}
+
+/* Nothing is durable, or it is not known whether it is: all counts as changed.  A commit may find
+ * room where there was none: it has the ballast. */
+static int log_failed(struct repo *repo, int error)
+{
+	for (size_t i = 0; i < repo->head_count; i++)
+		head_mark_dirty(repo->heads[i]);
+	return error == -ENOSPC || error == -EDQUOT || error == -ENOMEM ? -EAGAIN : error;
+}
+
+/* The cheap way.  -EAGAIN: it has to be a commit.  Commit lock held, heads prepared. */
+static int log_once(struct repo *repo, struct commit_group *group)
+{
+	struct redo *redo;
+	redo_prepare(repo->store);
+	int error = redo_begin(repo->store, &redo);
+	if (error == -EAGAIN || error == -ENOMEM)
+		return -EAGAIN;
+	bool full = close_group(repo, group);
+	if (error)
+		return error;
+	if (full)
+		return -EAGAIN; /* nothing has been taken yet, so the log lacks nothing */
+	lock_heads(repo);
+	error = log_heads(repo, redo);
+	unlock_heads(repo);
+	if (error)
+		redo_abort(redo);
+	else
+		error = redo_finish(redo);
+	return error ? log_failed(repo, error) : 0;
+}
+
 /* Commit lock held. */
-static int commit_group_run(struct repo *repo, struct commit_group *group)
+static int commit_group_run(struct repo *repo, struct commit_group *group, bool full)
 {
 	if (any_dirty(repo)) {
 		int error = prepare_heads(repo);
@@ -218,11 +300,29 @@ static int commit_group_run(struct repo *repo, struct commit_group *group)
 		}
 	} else {
 		/* Closed first: who joined until now has set his flag before. */
-		close_group(repo, group);
-		if (!any_dirty(repo))
+		full = close_group(repo, group);
+		if (!any_left(repo, full))
 			return 0;
 	}
+	if (!full) {
+		int error = log_once(repo, group);
+		if (error != -EAGAIN)
+			return error;
+	}
 	return commit_twice(repo, NULL, group);
+}
+
+int repo_verify_log(struct repo *repo)
+{
+	repo_commit_lock(repo);
+	int error = redo_verify(repo->store);
+	repo_commit_unlock(repo);
+	return error;
+}
+
+int repo_settle_redo(struct repo *repo)
+{
+	return redo_is_used(repo->store) ? commit_twice(repo, NULL, NULL) : 0;
 }
 
 /* repo->lock held. */
@@ -237,7 +337,10 @@ static int group_leave(struct commit_group *group)
 static int group_lead(struct repo *repo, struct commit_group *group)
 {
 	repo_commit_lock(repo);
-	int error = commit_group_run(repo, group);
+	pthread_mutex_lock(&repo->lock);
+	bool full = group->full;
+	pthread_mutex_unlock(&repo->lock);
+	int error = commit_group_run(repo, group, full);
 	repo_commit_unlock(repo);
 
 	pthread_mutex_lock(&repo->lock);
@@ -250,13 +353,14 @@ static int group_lead(struct repo *repo, struct commit_group *group)
 	return error;
 }
 
-int repo_commit(struct repo *repo)
+static int join_group(struct repo *repo, bool full)
 {
 	int error = 0;
 	pthread_mutex_lock(&repo->lock);
 	struct commit_group *group = repo->gathering;
 	if (group) {
 		group->members++;
+		group->full = group->full || full;
 		while (!group->finished)
 			pthread_cond_wait(&repo->group_finished, &repo->lock);
 		error = group_leave(group);
@@ -264,17 +368,28 @@ int repo_commit(struct repo *repo)
 		return error;
 	}
 	/* A commit under way has cleared the flags of what is not yet durable. */
-	if (!repo_commit_running(repo) && !any_dirty(repo)) {
+	if (!repo_commit_running(repo) && !any_left(repo, full)) {
 		pthread_mutex_unlock(&repo->lock);
 		return 0;
 	}
 	group = calloc(1, sizeof(*group));
 	if (group) {
 		group->members = 1;
+		group->full = full;
 		repo->gathering = group;
 	}
 	pthread_mutex_unlock(&repo->lock);
 	return group ? group_lead(repo, group) : -ENOMEM;
+}
+
+int repo_commit(struct repo *repo)
+{
+	return join_group(repo, true);
+}
+
+int repo_sync(struct repo *repo)
+{
+	return join_group(repo, false);
 }
 
 static size_t dirty_bytes(struct repo *repo)

@@ -10,6 +10,7 @@
 struct commit_group {
 	unsigned members; /* callers that have yet to take the result; the last one frees it */
 	bool finished;
+	bool full; /* a record of the redo log will not do for one of them */
 	int error;
 };
 
@@ -56,6 +57,9 @@ struct head {
 void repo_commit_lock(struct repo *repo);
 void repo_commit_unlock(struct repo *repo);
 bool repo_commit_running(const struct repo *repo); /* repo->lock */
+
+/* Commits what only the redo log has; commit lock held. */
+int repo_settle_redo(struct repo *repo);
 
 /* The open head of a workspace, or NULL; commit lock held (as in an action). */
 struct head *repo_open_head(struct repo *repo, uint64_t workspace);

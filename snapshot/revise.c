@@ -213,6 +213,9 @@ int head_revise(struct head *head, const struct revision *revision, struct revis
 	revising.tree = tree_close(revising.tree);
 	if (error == -ECANCELED)
 		error = 0;
+	/* Who is told that the head has it all already may rely on that, too. */
+	if (!error && !revising.result.changed && !revision->dry_run)
+		error = repo_sync(head->repo);
 	if (error) {
 		revise_result_release(&revising.result);
 		if (error == -E2BIG)

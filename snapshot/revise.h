@@ -24,8 +24,8 @@ struct revision {
 	 * bytes.  Runs with the head locked exclusively and everything acknowledged in the tree;
 	 * may be called again, on the unchanged tree, where the disk was full.  It may read any
 	 * point (point_exists() holds: points cannot be deleted meanwhile).  Returns 0, 1 where
-	 * there was nothing to change (then nothing is committed), or an error.  It must not change
-	 * anything but the tree.
+	 * there was nothing to change (then the head is made durable as it is), or an error.  It
+	 * must not change anything but the tree.
 	 */
 	int (*edit)(struct tree *tree, struct reader *reader, struct head_counters *counters,
 		    void *context);

@@ -263,8 +263,34 @@ int tree_reserve(struct tree *tree, unsigned nodes, unsigned drops)
 	return id_list_reserve(&tree->dropped, drops + tree->deleting.count);
 }
 
+static void mark_unlogged(struct tree *tree, struct draft *draft)
+{
+	if (draft->unlogged)
+		return;
+	draft->unlogged = true;
+	draft->previous = NULL;
+	draft->next = tree->unlogged;
+	if (draft->next)
+		draft->next->previous = draft;
+	tree->unlogged = draft;
+}
+
+static void unmark_unlogged(struct tree *tree, struct draft *draft)
+{
+	if (!draft->unlogged)
+		return;
+	draft->unlogged = false;
+	if (draft->next)
+		draft->next->previous = draft->previous;
+	if (draft->previous)
+		draft->previous->next = draft->next;
+	else
+		tree->unlogged = draft->next;
+}
+
 static void give_back(struct tree *tree, struct draft *draft)
 {
+	unmark_unlogged(tree, draft);
 	if (tree->spare_count < TREE_SPARES)
 		tree->spares[tree->spare_count++] = draft;
 	else
@@ -279,6 +305,8 @@ static struct draft *take_spare(struct tree *tree, uint64_t id)
 	assert(err == 0); /* tree_reserve() made room */
 	(void)err;
 	draft->state = DRAFT_DIRTY;
+	draft->unlogged = false;
+	mark_unlogged(tree, draft);
 	draft->stored = false;
 	draft->last = 0;
 	draft->streak = 0;
@@ -296,6 +324,7 @@ void tree_shadow(struct tree *tree, struct tree_step *step)
 
 	if (tree_may_change(tree, step)) {
 		draft->state = DRAFT_DIRTY;
+		mark_unlogged(tree, draft);
 		return;
 	}
 	if (node_birth(step->node) == tree->generation) {
@@ -391,6 +420,7 @@ int tree_collect(struct tree *tree, struct commit *commit)
 
 		err = commit_put_node(commit, list->ids[i], draft->node);
 	}
+	tree->dropped_logged = 0; /* the order changes */
 	id_list_sort(&tree->dropped);
 	for (size_t i = 0; i < tree->dropped.count && !err; i++)
 		err = commit_delete_node(commit, tree->dropped.ids[i]);
@@ -445,6 +475,7 @@ static void take_back(struct tree *tree)
 		       tree->deleting.count * sizeof(uint64_t));
 		tree->dropped.count += tree->deleting.count;
 	}
+	tree->dropped_logged = 0; /* to be told twice does no harm */
 	tree->changed = tree->changed || tree->collected_change;
 }
 
@@ -457,4 +488,27 @@ void tree_committed(struct tree *tree, bool success)
 	tree->putting.count = 0;
 	tree->deleting.count = 0;
 	tree->collected_change = false;
+}
+
+int tree_log(struct tree *tree, struct redo *redo)
+{
+	struct id_list *dropped = &tree->dropped;
+	int err = 0;
+
+	assert(tree->deleting.count == 0);
+	for (struct draft *draft = tree->unlogged; draft && !err; draft = draft->next)
+		err = redo_put_node(redo, node_id(draft->node), draft->node);
+	if (!err)
+		err = redo_delete_nodes(redo, dropped->ids + tree->dropped_logged,
+					dropped->count - tree->dropped_logged);
+	if (err)
+		return err;
+	while (tree->unlogged) {
+		/* What a replay puts into the index must go from there, too. */
+		tree->unlogged->stored = true;
+		unmark_unlogged(tree, tree->unlogged);
+	}
+	tree->dropped_logged = dropped->count;
+	tree->changed = false;
+	return 0;
 }

@@ -28,6 +28,7 @@
 
 #include "index/commit.h"
 #include "index/reader.h"
+#include "index/redo.h"
 #include "index/util/idset.h"
 
 enum item_type {
@@ -119,6 +120,10 @@ int tree_next(struct tree_cursor *cursor, struct tree_item *ret); /* -ENOENT at 
  */
 int tree_collect(struct tree *tree, struct commit *commit);
 void tree_committed(struct tree *tree, bool success);
+/* Puts what has changed since the last tree_log() or successful commit into a record of the redo
+ * log. Not between tree_collect() and tree_committed().  After an error, or where the record does
+ * not become durable, only a commit has all that has changed. */
+int tree_log(struct tree *tree, struct redo *redo);
 bool tree_is_dirty(const struct tree *tree); /* anything changed since the last tree_collect() */
 
 /* Freeze: what is there now is shared from here on (I1). */

@@ -14,6 +14,9 @@
  *       |  tree_committed(true)                   v                     | tree_committed(false)
  *       +------------------------------------ COMMITTING ---------------+
  *
+ * Beside that, a draft is on the list `unlogged` from the moment it is changed until a record of
+ * the redo log has it (tree_log()); a commit takes all of them, logged or not.
+ *
  * A draft born in an older generation than the tree's now is never changed again (I1); it
  * waits for its commit all the same, since a point refers to it.
  */
@@ -32,6 +35,8 @@ struct draft {
 	bool stored;	 /* the index may have this id: dropping it takes a delete */
 	uint16_t last;	 /* slot of the last insertion */
 	uint16_t streak; /* how many in a row went in right behind the one before */
+	bool unlogged;	 /* on the tree's list of that name */
+	struct draft *next, *previous; /* on it */
 };
 
 struct id_list {
@@ -55,6 +60,8 @@ struct tree {
 	struct id_list dropped;
 	struct id_list putting;	 /* in the commit under way */
 	struct id_list deleting; /* in the commit under way */
+	struct draft *unlogged; /* changed, and in no record of the redo log */
+	size_t dropped_logged;	/* so many of `dropped`, from the front, are in a record */
 	bool changed;		 /* since the last tree_collect() */
 	bool collected_change;	 /* `changed` as that tree_collect() found it */
 	unsigned test_countdown; /* see tree_test_fail() */

@@ -2,11 +2,16 @@
 #ifndef CAIRN_SNAPSHOT_WORKSPACE_INTERNAL_H
 #define CAIRN_SNAPSHOT_WORKSPACE_INTERNAL_H
 
+#include "index/redo.h"
 #include "snapshot/repo_internal.h"
 #include "snapshot/workspace.h"
 
 /* Puts a head's state into its record; all else in the record stays. */
 int workspace_put_state(struct commit *commit, uint64_t id, const struct head_state *state);
+
+/* The same for the redo log: the record is that of the last commit. */
+int workspace_log_state(struct redo *redo, struct reader *reader, uint64_t id,
+			const struct head_state *state);
 
 /* Replaces what was carried over into the head since its base. */
 int workspace_put_carried(struct commit *commit, uint64_t id, const uint64_t *carried,

@@ -48,6 +48,28 @@ int workspace_put_state(struct commit *commit, uint64_t id, const struct head_st
 	return error;
 }
 
+int workspace_log_state(struct redo *redo, struct reader *reader, uint64_t id,
+			const struct head_state *state)
+{
+	struct record_key key;
+	struct bytes old;
+	int error = reader_record(reader, TABLE_WORKSPACES, record_id_key(&key, id), &old);
+	if (error)
+		return error == -ENOENT ? -EUCLEAN : error;
+	if (record_fixed_length(old, sizeof(struct workspace_fixed)) < 0)
+		return -EUCLEAN;
+	struct record_writer writer = {0};
+	record_append(&writer, old.data, old.length);
+	error = writer.error;
+	if (!error) {
+		put_state(writer.data, state);
+		error = redo_put_record(redo, TABLE_WORKSPACES, record_id_key(&key, id),
+					(struct bytes){writer.data, writer.length});
+	}
+	record_writer_release(&writer);
+	return error;
+}
+
 static void workspace_encode(const struct workspace *workspace, struct bytes old,
 			     struct record_writer *writer)
 {

@@ -39,12 +39,14 @@ static void step(void)
 /* ---- mount ---------------------------------------------------------------------------- */
 
 /* A mount whose daemon is gone.  Listings may still come from the kernel's cache, attributes too;
- * statfs always asks. */
+ * statfs always asks.  ECONNABORTED: it asked when the daemon was just dying. */
 bool mount_is_dead(const char *mountpoint)
 {
 	struct statvfs status;
 
-	return statvfs(mountpoint, &status) != 0 && errno == ENOTCONN;
+	/* One that was killed and lingers would never answer. */
+	service_clear_remains(mountpoint);
+	return statvfs(mountpoint, &status) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
 /* 0, -EIO where it failed, or what kept it from being run. */

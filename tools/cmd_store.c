@@ -38,12 +38,15 @@ static int init_report(const struct invocation *invocation, const char *store,
 int cmd_init(struct invocation *invocation)
 {
 	const char *method = option_value(invocation, "compress");
+	const char *rest = option_value(invocation, "compress-at-rest");
 	struct store_compression compression = {.codec = CODEC_LZ4};
 	struct errbuf err = {""};
 	const struct place *place;
 	int error;
 
 	if (method && store_parse_compression(method, &compression, &err))
+		return usage_error(invocation, "%s", err.text);
+	if (rest && store_parse_rest_compression(rest, &compression, &err))
 		return usage_error(invocation, "%s", err.text);
 	if (invocation->argument_count > 0) {
 		if (invocation->store)
@@ -126,11 +129,12 @@ static void print_mounts(const json_t *status)
 	size_t i;
 
 	json_array_foreach(mounts, i, mount) printf(
-		"mount        %s (%s): %lld open files, %lld for writing; %s not yet on disk\n",
+		"mount        %s (%s): %lld open files, %lld for writing; %s not yet on disk%s\n",
 		get_text(mount, "mountpoint"), get_text(mount, "workspace"),
 		(long long)get_number(mount, "open_files"),
 		(long long)get_number(mount, "open_for_writing"),
-		format_size((uint64_t)get_number(mount, "dirty_bytes"), buffer));
+		format_size((uint64_t)get_number(mount, "dirty_bytes"), buffer),
+		strcmp(get_text(mount, "transport"), "io_uring") == 0 ? "; io_uring" : "");
 }
 
 static int print_status(const struct invocation *invocation, const json_t *status)
@@ -138,8 +142,9 @@ static int print_status(const struct invocation *invocation, const json_t *statu
 	int64_t pid = get_number(status, "daemon_pid");
 
 	printf("store        %s\n", get_text(status, "store"));
-	printf("format       %lld, compression %s\n", (long long)get_number(status, "format"),
-	       get_text(status, "compression"));
+	printf("format       %lld, compression %s, at rest %s\n",
+	       (long long)get_number(status, "format"), get_text(status, "compression"),
+	       get_text(status, "compression_at_rest"));
 	printf("health       %s\n", get_text(status, "health"));
 	if (pid > 0)
 		printf("daemon       pid %lld\n", (long long)pid);
@@ -173,6 +178,23 @@ int cmd_status(struct invocation *invocation)
 
 /* ---- gc, check, wait-durable ---------------------------------------------------------- */
 
+static void print_compacted(const json_t *compacted)
+{
+	char chunks[FORMAT_MAX], before[FORMAT_MAX], after[FORMAT_MAX], ordered[FORMAT_MAX];
+	int64_t damaged = get_number(compacted, "damaged_chunks");
+
+	printf("recompressed %s from %s to %s; put %s in order\n",
+	       format_count((uint64_t)get_number(compacted, "recompressed_chunks"), "chunk",
+			    chunks),
+	       format_size((uint64_t)get_number(compacted, "bytes_before"), before),
+	       format_size((uint64_t)get_number(compacted, "bytes_after"), after),
+	       format_count((uint64_t)get_number(compacted, "ordered_chunks"), "chunk", ordered));
+	if (damaged > 0)
+		printf("%lld damaged chunks were left where they are: run 'cairn check "
+		       "--read-data'\n",
+		       (long long)damaged);
+}
+
 int cmd_gc(struct invocation *invocation)
 {
 	char stored[FORMAT_MAX], chunks[FORMAT_MAX], nodes[FORMAT_MAX], time[FORMAT_MAX];
@@ -181,7 +203,10 @@ int cmd_gc(struct invocation *invocation)
 	int code;
 
 	call_begin(&call, invocation, "gc", 0);
+	if (invocation->dry_run && option_given(invocation, "compact"))
+		return usage_error(invocation, "--compact has no dry run");
 	call_flag(&call, "dry_run", invocation->dry_run);
+	call_flag(&call, "compact", option_given(invocation, "compact"));
 	code = call_run(&call, &result);
 	if (code)
 		return code;
@@ -194,6 +219,8 @@ int cmd_gc(struct invocation *invocation)
 		       format_count((uint64_t)get_number(result, "chunks"), "chunk", chunks),
 		       format_count((uint64_t)get_number(result, "nodes"), "node", nodes),
 		       format_duration(get_number(result, "elapsed_ns"), time));
+	if (!invocation->json && !invocation->quiet && json_object_get(result, "compacted"))
+		print_compacted(json_object_get(result, "compacted"));
 	json_decref(result);
 	return 0;
 }

@@ -20,8 +20,14 @@ const struct option_spec common_options[] = {
 	{NULL, 0, NULL, NULL},
 };
 
+static const struct option_spec gc_options[] = {
+	{"compact", 0, NULL, "also recompress, and put scattered files in order"},
+	{NULL, 0, NULL, NULL},
+};
+
 static const struct option_spec init_options[] = {
 	{"compress", 0, "METHOD", "none, lz4 (the default), zstd or zstd:LEVEL"},
+	{"compress-at-rest", 0, "METHOD", "later: zstd[:LEVEL] (default after lz4), none"},
 	{NULL, 0, NULL, NULL},
 };
 
@@ -165,11 +171,17 @@ const struct command commands[] = {
 	 init_options, COMMAND_JSON, 0, 1},
 	{"status", cmd_status, "Store", "the store, its mounts, savings and health", "status", NULL,
 	 NULL, COMMAND_JSON | COMMAND_LISTS, 0, 0},
-	{"gc", cmd_gc, "Store", "give back the space of what nothing refers to", "gc [-n]",
-	 "Runs beside live writes.", NULL, COMMAND_JSON | COMMAND_DRY_RUN, 0, 0},
-	{"check", cmd_check, "Store", "verify the store", "check [--read-data]\n"
+	{"gc", cmd_gc, "Store", "give back the space of what nothing refers to",
+	 "gc [-n | --compact]",
+	 "Runs beside live writes. When nobody writes the daemon compacts by itself:\nwhat came in "
+	 "with lz4 is compressed once more, with zstd, and files written here\nand there are put "
+	 "in order, so that reading them in sequence is fast again.",
+	 gc_options, COMMAND_JSON | COMMAND_DRY_RUN, 0, 0},
+	{"check", cmd_check, "Store", "verify the store",
+	 "check [--read-data]\n"
 	 "check --digest POINT [--expect HEX]",
-	 "Exits with 5 where anything is damaged, or the digest is another.", check_options, COMMAND_JSON, 0, 0},
+	 "Exits with 5 where anything is damaged, or the digest is another.", check_options,
+	 COMMAND_JSON, 0, 0},
 	{"wait-durable", cmd_wait_durable, "Store", "return when everything written is on disk",
 	 "wait-durable", NULL, NULL, COMMAND_JSON, 0, 0},
 
@@ -177,9 +189,12 @@ const struct command commands[] = {
 	 "mount MOUNTPOINT [-o OPTS] [-f]",
 	 "Returns once it is usable.  One daemon serves all mounts of a store; the\n"
 	 "first mount starts it.  OPTS are those of mount(8): ro, noatime, noexec,\n"
-	 "sync, dev, suid, allow_other, allow_root, workspace=NAME, and what fstab\n"
-	 "may contain.  A mount whose daemon died is taken away first; a store that\n"
-	 "is still in use is waited for, up to 30 seconds.  With -f, SIGTERM and\n"
+	 "sync, dev, suid, allow_other, allow_root, workspace=NAME, noxattr (without\n"
+	 "extended attributes and ACLs: fewer questions by the kernel), and what fstab\n"
+	 "may contain.  io_uring=auto, on or off: whether requests come through\n"
+	 "io_uring; where the kernel does not offer it, auto does without, and with\n"
+	 "on the mount fails.  A mount whose daemon died is taken away first; a store\n"
+	 "that is still in use is waited for, up to 30 seconds.  With -f, SIGTERM and\n"
 	 "SIGINT unmount it.  mount(8) calls us as mount.cairn, umount(8) as\n"
 	 "umount.fuse.cairn.",
 	 mount_options, COMMAND_JSON, 1, 1},
@@ -273,9 +288,8 @@ const struct command commands[] = {
 	 "WHEN is a date, or '2 hours ago'.  In the graph a filled circle is a point\n"
 	 "that somebody made, an empty one was kept by restore or carry.",
 	 log_options, COMMAND_JSON | COMMAND_LISTS, 0, 0},
-	{"show", cmd_show, "Looking", "one point in full", "show POINT [--digest]",
-	 POINT_NOTATION, show_options,
-	 COMMAND_JSON | COMMAND_LISTS, 1, 1},
+	{"show", cmd_show, "Looking", "one point in full", "show POINT [--digest]", POINT_NOTATION,
+	 show_options, COMMAND_JSON | COMMAND_LISTS, 1, 1},
 	{"journal", cmd_journal, "Looking", "who did what to points and workspaces, and why",
 	 "journal [POINT] [--action ACTION] [--after NUMBER]\n"
 	 "journal --verify [--expect NUMBER:HASH]",
@@ -284,7 +298,8 @@ const struct command commands[] = {
 	 "A journal that was written anew as a whole, or cut off at its end, shows\n"
 	 "only by --expect: note what --verify prints where nobody can change it.\n"
 	 "With -q it prints just that.\n\n"
-	 "With -w only the entries of a workspace; POINT may be one that is gone.\n\n" POINT_NOTATION,
+	 "With -w only the entries of a workspace; POINT may be one that is "
+	 "gone.\n\n" POINT_NOTATION,
 	 journal_options, COMMAND_JSON | COMMAND_LISTS, 0, 1},
 	{"diff", cmd_diff, "Looking", "what changed from A to B (B: the present state)",
 	 "diff A [B] [PATH...] [--stat] [--exit-code] [-z]",
@@ -319,7 +334,8 @@ const struct command commands[] = {
 	 "'cairn show' of that tells command, times and steps.\n\n"
 	 "Exits as CMD does: with its exit status, 128 + N where signal N ended it, 127\n"
 	 "where there is no such command, 126 where it cannot be run.  With --json the\n"
-	 "result is the only thing on stdout: what CMD prints goes to stderr.\n\n" POINT_NOTATION_HEAD,
+	 "result is the only thing on stdout: what CMD prints goes to "
+	 "stderr.\n\n" POINT_NOTATION_HEAD,
 	 try_options, COMMAND_JSON, 0, ANY_NUMBER},
 	{"step", cmd_step, "Rehearsing", "in a try: the next step begins here", "step NAME",
 	 "For scripts that 'cairn try' runs: it then tells how long each step took,\n"

@@ -62,8 +62,10 @@ char *path_absolute(const char *path)
 
 char *path_real(const char *path)
 {
-	char *result = realpath(path, NULL), *parent, *end, *real;
+	char *result, *parent, *end, *real;
 
+	service_clear_remains(path);
+	result = realpath(path, NULL);
 	if (result)
 		return result;
 	/* The last part need not exist yet. */

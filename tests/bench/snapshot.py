@@ -82,6 +82,44 @@ def say(what, value):
     print("%-62s %s" % (what, value), flush=True)
 
 
+def walk(path):
+    """Milliseconds for the attributes of every file, as find(1) wants them."""
+    start = time.monotonic()
+    subprocess.run(["find", path, "-newermt", "2099-01-01"], check=True)
+    return (time.monotonic() - start) * 1e3
+
+
+def longest_wait(bench, others):
+    """Milliseconds that the slowest `freeze` or `status` took while `others` runs."""
+    process, waits, number = subprocess.Popen(others, stdout=subprocess.DEVNULL), [], 0
+    while process.poll() is None:
+        waits.append(bench.timed("freeze", "beside-%d-%d" % (process.pid, number)))
+        waits.append(bench.timed("status"))
+        number += 1
+    if process.returncode:
+        raise SystemExit("%s: exit code %d" % (others, process.returncode))
+    return max(waits, default=0)
+
+
+def restores(args, bench):
+    """Restore as a whole command and the first walk after it, by how much had changed."""
+    walk(bench.path)
+    for what, changed, rounds in (("nothing", 0, 5), ("1 %", args.files // 100, 5), ("half", args.files // 2, 3)):
+        times, walks, again = [], [], []
+        for number in range(rounds):
+            change(bench.path, changed, args.files, tag=b"round %d" % number)
+            bench.cairn("wait-durable")
+            walk(bench.path)
+            times.append(bench.timed("restore", "base"))
+            walks.append(walk(bench.path))
+            again.append(walk(bench.path))
+        say("restore, %s of %d files changed (median of %d)" % (what, args.files, rounds), "%.1f ms" % statistics.median(times))
+        say("  then a first walk / a second one", "%.0f / %.0f ms" % (statistics.median(walks), statistics.median(again)))
+    change(bench.path, args.files // 2, args.files, tag=b"beside")
+    say("longest freeze or status beside that last one", "%.1f ms" % longest_wait(
+        bench, [CAIRN, "-s", bench.store, "restore", "base"]))
+
+
 def points(args, base):
     small, large = Bench(base, "small"), Bench(base, "large")
     fill(small.path, args.small)
@@ -94,20 +132,10 @@ def points(args, base):
     say("freeze, clean, %d / %d files (median of 15)" % (args.small, args.files), "%.1f / %.1f ms, ratio %.2f" % (a, b, b / a))
 
     large.cairn("freeze", "base")
-    changed = args.files // 100
-    times, diffs, walks = [], [], []
-    for n in range(5):
-        change(large.path, changed, args.files, tag=b"round %d" % n)
-        times.append(large.timed("restore", "base"))
-        start = time.monotonic()
-        subprocess.run(["find", large.path, "-newermt", "2099-01-01"], check=True)
-        walks.append((time.monotonic() - start) * 1e3)
-    say("restore after 1 %% of %d changed (median of 5)" % args.files, "%.1f ms" % statistics.median(times))
-    say("then a first walk", "%.0f ms" % statistics.median(walks))
+    restores(args, large)
     change(large.path, 1000, args.files)
     large.cairn("freeze", "thousand")
-    for n in range(7):
-        diffs.append(large.timed("diff", "base", "thousand"))
+    diffs = [large.timed("diff", "base", "thousand") for _ in range(7)]
     say("diff, 1,000 of %d changed (median of 7)" % args.files, "%.1f ms" % statistics.median(diffs))
     shutil.rmtree(os.path.join(large.path, "d0001"))
     large.cairn("delete", "l-3")

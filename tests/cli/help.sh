@@ -58,7 +58,8 @@ options_of() {
 	same "${found% }" "$*" "help $command has its options"
 }
 
-options_of init --compress
+options_of init --compress --compress-at-rest
+options_of gc --compact
 options_of mount --options --foreground
 options_of umount --lazy
 options_of freeze --message --tag --hold --hold-until --anchor --anchor-cmd --pre --post --time-limit \

@@ -53,6 +53,7 @@ wrong 'anchor without =' 'NAME=VALUE' freeze a --anchor db
 wrong 'anchor without name' 'NAME=VALUE' freeze a --anchor =1
 wrong 'hold that is no number' 'number' release a x
 wrong 'bad compression' 'compression' init "$scratch/other" --compress gzip
+wrong 'bad compression at rest' 'at rest' init "$scratch/other" --compress-at-rest lz4
 wrong 'bad zstd level' 'compression|zstd' init "$scratch/other" --compress zstd:99
 wrong 'DIR and --store' 'not both' -s "$store" init "$scratch/other"
 wrong 'diff without A' 'point A' diff -- path

@@ -248,6 +248,41 @@ def access_times(ws):
     ws.mount()
 
 
+def without_xattrs(ws):
+    path = ws.p("with-attributes")
+    open(path, "w").close()
+    os.setxattr(path, "user.word", b"kept")
+    ws.umount()
+    ws.options = "noxattr"
+    ws.mount()
+    refused = errno.EOPNOTSUPP
+    for what, act in (
+        ("read", lambda: os.getxattr(path, "user.word")),
+        ("listed", lambda: os.listxattr(path)),
+        ("set", lambda: os.setxattr(path, "user.other", b"x")),
+        ("removed", lambda: os.removexattr(path, "user.word")),
+    ):
+        for again in ("", ", nor the second time"):
+            try:
+                act()
+                error = 0
+            except OSError as failed:
+                error = failed.errno
+            check(error == refused, "with noxattr no attribute can be %s%s" % (what, again), error)
+    with open(path, "a") as file:
+        file.write("text")
+    os.chown(path, 1, 1)
+    os.chmod(path, 0o640)
+    now = os.lstat(path)
+    check((now.st_size, now.st_uid, now.st_mode & 0o7777) == (4, 1, 0o640), "all else goes on with noxattr", now)
+    ws.umount()
+    ws.options = None
+    ws.mount()
+    names = os.listxattr(path)
+    check("user.word" in names and os.getxattr(path, "user.word") == b"kept", "without noxattr they are there again", names)
+    check("user.other" not in names, "and nothing else came", names)
+
+
 def main():
     need_fuse()
     need_root()
@@ -257,6 +292,7 @@ def main():
     clamped(ws)
     handles(ws)
     access_times(ws)
+    without_xattrs(ws)
     ws.umount()
     ws.check_store()
     finish()

@@ -4,6 +4,8 @@ A test is a program.  It prints one line a check and ends with finish(): exit co
 check failed, 77 (skipped) where this machine cannot mount.
 """
 import atexit
+import contextlib
+import fcntl
 import glob
 import json
 import os
@@ -23,12 +25,48 @@ def need_fuse():
     if not os.path.exists("/dev/fuse"):
         print("SKIP %s: there is no /dev/fuse on this machine" % os.path.basename(sys.argv[0]))
         sys.exit(77)
+    if RING == "on":
+        need_ring()
 
 
 def need_root():
     if os.geteuid() != 0:
         print("SKIP %s: needs root" % os.path.basename(sys.argv[0]))
         sys.exit(77)
+
+
+# "on": every Workspace is mounted with io_uring=on, by any of the tests.
+RING = os.environ.get("CAIRN_TEST_IO_URING")
+RING_PARAMETER = "/sys/module/fuse/parameters/enable_uring"
+
+
+def need_ring():
+    """FUSE over io_uring can be had here: skips where it cannot."""
+    if not os.path.exists(RING_PARAMETER):
+        reason = "this kernel has no FUSE over io_uring"
+    elif os.geteuid() != 0:
+        reason = "only root can switch FUSE over io_uring on (%s)" % RING_PARAMETER
+    elif not os.access(RING_PARAMETER, os.W_OK):
+        reason = "%s cannot be written here" % RING_PARAMETER
+    else:
+        return
+    print("SKIP %s: %s" % (os.path.basename(sys.argv[0]), reason))
+    sys.exit(77)
+
+
+@contextlib.contextmanager
+def ring_offered(value="Y"):
+    """While a mount is made: it keeps the ring, and others on this machine are not concerned."""
+    with open(RING_PARAMETER) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = lock.read()
+        try:
+            with open(RING_PARAMETER, "w") as parameter:
+                parameter.write(value)
+            yield
+        finally:
+            with open(RING_PARAMETER, "w") as parameter:
+                parameter.write(before)
 
 
 def check(ok, what, detail=""):
@@ -117,10 +155,14 @@ class Workspace:
         return json.loads(self.cairn("--json", *argv).stdout)
 
     def mount(self):
-        extra = ["-o", self.options] if self.options else []
+        options = [self.options] if self.options else []
+        if RING == "on" and "io_uring=" not in (self.options or ""):
+            options.append("io_uring=on")
+        extra = ["-o", ",".join(options)] if options else []
         if self.workspace:
             extra += ["-w", self.workspace]
-        self.cairn("mount", self.path, *extra, timeout=60)
+        with ring_offered() if "io_uring=on" in ",".join(options) else contextlib.nullcontext():
+            self.cairn("mount", self.path, *extra, timeout=60)
         return self
 
     def umount(self):
@@ -135,8 +177,10 @@ class Workspace:
 
     def kill(self, user=None):
         """kill -9 of the daemon, as a crash would, and of a process that works on the mount (it would go on in
-        the directory below); the dead mount is taken away."""
-        pid = self.daemon_pid()
+        the directory below); the dead mount is taken away.  The daemon is asked nothing before: an answer may make
+        it commit."""
+        with open(os.path.join(self.store, "lock")) as holder:
+            pid = int(holder.read())
         os.kill(pid, signal.SIGKILL)
         while alive(pid):
             time.sleep(0.002)

@@ -154,7 +154,8 @@ static UNUSED int bench_try_read(struct bench *bench, struct inode *inode, uint6
 					   length - done, &plan);
 		if (!error)
 			data_read_ahead_after(bench->engine, inode, head_tree(bench->store.head),
-					      reader, inode->ino, offset + done + plan.length);
+					      reader, inode->ino, offset + done + plan.length,
+					      plan.length);
 		reader_release(reader);
 		head_unlock(bench->store.head);
 		must(error);

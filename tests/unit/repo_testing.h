@@ -126,7 +126,7 @@ static UNUSED void fixture_close(struct fixture *fixture)
 
 static UNUSED void fixture_create_store(struct fixture *fixture)
 {
-	const struct store_compression compression = {CODEC_LZ4, 0};
+	const struct store_compression compression = {.codec = CODEC_LZ4};
 	struct errbuf err = {""};
 	const char *temporary = getenv("TMPDIR");
 	*fixture = (struct fixture){0};
@@ -144,6 +144,24 @@ static UNUSED void fixture_create(struct fixture *fixture)
 	must(repo_open(fixture->directory, 0, NULL, &fixture->repo, &err));
 	must(workspace_create(fixture->repo, "main", 0, 0, NULL, &err));
 	must(repo_head(fixture->repo, "main", &fixture->head, &err));
+}
+
+/* What a crash at this moment would leave. */
+static UNUSED void fixture_copy_store(const struct fixture *fixture, const char *to)
+{
+	char command[1024];
+	snprintf(command, sizeof(command), "cp -a --sparse=always '%s' '%s'", fixture->directory,
+		 to);
+	assert_int_equal(system(command), 0);
+}
+
+/* While the store is not open. */
+static UNUSED void fixture_replace_store(const struct fixture *fixture, const char *from)
+{
+	char command[1024];
+	snprintf(command, sizeof(command), "rm -rf '%s' && mv '%s' '%s'", fixture->directory, from,
+		 fixture->directory);
+	assert_int_equal(system(command), 0);
 }
 
 static int remove_entry(const char *path, const struct stat *stat, int type, struct FTW *ftw)

@@ -162,6 +162,35 @@ static void test_collect_waits_for_hits_before_it(void **state)
 	assert_sound(fixture->repo, true);
 }
 
+/* An old chunk that only the redo log refers to: the index shows nobody who has it. */
+static void test_collect_keeps_what_is_in_the_log(void **state)
+{
+	struct fixture *fixture = *state;
+	put_file(fixture->head, "first", 100, 1);
+	must(repo_sync(fixture->repo)); /* makes the log */
+	put_file(fixture->head, "old", 5000, 9);
+	must(repo_commit(fixture->repo));
+	remove_file(fixture->head, "old");
+	must(repo_commit(fixture->repo));
+	put_file(fixture->head, "again", 5000, 9);
+	must(repo_sync(fixture->repo));
+	assert_true(redo_is_used(repo_store(fixture->repo)));
+	collect(fixture, false);
+	must(repo_commit(fixture->repo)); /* so that the check sees it */
+	assert_sound(fixture->repo, true);
+	put_file(fixture->head, "new", 5000, 10);
+	must(repo_sync(fixture->repo));
+	assert_true(redo_is_used(repo_store(fixture->repo)));
+	remove_file(fixture->head, "again");
+	remove_file(fixture->head, "new");
+	must(repo_sync(fixture->repo));
+	collect(fixture, false);
+	assert_int_equal(chunks(fixture), 1); /* of "first" */
+	fixture_close(fixture);
+	fixture_open(fixture);
+	assert_sound(fixture->repo, true);
+}
+
 struct stop {
 	const char *phase;
 	int calls;
@@ -427,6 +456,7 @@ int main(void)
 		TEST(test_collect_keeps_what_is_not_committed),
 		TEST(test_collect_keeps_values_of_xattrs),
 		TEST(test_collect_waits_for_hits_before_it),
+		TEST(test_collect_keeps_what_is_in_the_log),
 		TEST(test_collect_can_be_stopped),
 		TEST(test_finds_wrong_attributes),
 		TEST(test_finds_missing_items),

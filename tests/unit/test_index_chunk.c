@@ -140,8 +140,8 @@ static void limits_of_arguments(void **state)
 	assert_error(chunk_read(store, 0, buffer, sizeof(buffer), &length, &err), EUCLEAN);
 	assert_error(chunk_info(store, 99, &info), EUCLEAN);
 	assert_int_equal(length, 77);
-	chunk_prefetch(store, id);
-	chunk_prefetch(store, 99);
+	chunks_prefetch(store, &id, 1);
+	chunks_prefetch(store, (uint64_t[]){99, id, 98, id}, 4);
 	store_close(store);
 }
 
@@ -304,6 +304,119 @@ static void flipped_bits_are_seen(void **state)
 	/* A few bits of a compressed stream mean nothing. */
 	assert_true(wrong < 40);
 	assert_true(seen > 4000);
+}
+
+enum { MANY = 200, MANY_MAX = 40000 };
+
+/* Sizes, kinds and codecs alternate, so that records of all sorts lie side by side. */
+static size_t many_bytes(int i, uint8_t *bytes)
+{
+	size_t length = i % 7 == 0 ? 1 + (size_t)i : (size_t)(i * 7919) % MANY_MAX + 1;
+
+	if (i % 3 == 0)
+		fill_random(bytes, length, (uint64_t)i + 1);
+	else
+		fill_text(bytes, length, (uint64_t)i + 1);
+	return length;
+}
+
+static int read_many(struct store *store, const uint64_t *ids, int count, struct errbuf *err)
+{
+	static uint8_t buffers[MANY][MANY_MAX], bytes[MANY_MAX];
+	static struct chunk_load loads[MANY];
+
+	memset(buffers, 0xee, sizeof(buffers));
+	for (int i = 0; i < count; i++) {
+		uint64_t id = ids[i];
+		loads[i] =
+			(struct chunk_load){.id = id, .buffer = buffers[i], .capacity = MANY_MAX};
+		assert_ok(chunk_info(store, id, &loads[i].info));
+	}
+	int error = chunks_read(store, loads, count, err);
+	for (int i = 0; i < count && !error; i++) {
+		/* The first chunk of a store is number 1. */
+		size_t length = many_bytes((int)ids[i] - 1, bytes);
+		assert_int_equal(loads[i].info.raw_length, length);
+		assert_memory_equal(buffers[i], bytes, length);
+		assert_true(length == MANY_MAX || buffers[i][length] == 0xee);
+	}
+	return error;
+}
+
+static void many_chunks_are_read_at_once(void **state)
+{
+	struct place *place = *state;
+	struct store *store = new_store(place, "none");
+	static uint8_t bytes[MANY_MAX];
+	uint64_t ids[MANY], order[MANY];
+	struct errbuf err = {""};
+	char path[PATH_MAX + 128];
+	struct chunk_info info;
+
+	for (int i = 0; i < MANY; i++) {
+		struct store_compression compression;
+		assert_ok(store_parse_compression(codecs[i / 5 % CODECS], &compression, NULL));
+		assert_ok(store_set_compression(store, &compression));
+		size_t length = many_bytes(i, bytes);
+		ids[i] = store_bytes(store, bytes, length, false);
+		assert_int_equal(ids[i], i + 1);
+	}
+	assert_ok(read_many(store, ids, MANY, &err)); /* not committed yet */
+	commit_all(store);
+	assert_ok(read_many(store, ids, MANY, &err));
+	assert_ok(read_many(store, ids, 0, &err));
+	/* Backwards, every other one, the same one again and again. */
+	for (int i = 0; i < MANY; i++)
+		order[i] = ids[MANY - 1 - i];
+	assert_ok(read_many(store, order, MANY, &err));
+	for (int i = 0; i < MANY / 2; i++)
+		order[i] = ids[2 * i];
+	assert_ok(read_many(store, order, MANY / 2, &err));
+	for (int i = 0; i < MANY; i++)
+		order[i] = ids[i / 4];
+	assert_ok(read_many(store, order, MANY, &err));
+
+	/* I6 in the midst of a group: said of the chunk that it is. */
+	assert_ok(chunk_info(store, ids[MANY / 2], &info));
+	pack_path(place, info.pack, path);
+	flip(path, info.offset + 48 + info.stored_length / 2, 5);
+	assert_error(read_many(store, ids, MANY, &err), EBADMSG);
+	assert_non_null(strstr(err.text, "chunk 101 "));
+	assert_ok(read_many(store, ids, MANY / 2, &err));
+	flip(path, info.offset + 48 + info.stored_length / 2, 5);
+	assert_ok(read_many(store, ids, MANY, &err));
+	/* A pack that ends too early. */
+	assert_ok(chunk_info(store, ids[MANY - 1], &info));
+	assert_int_equal(truncate(path, (off_t)info.offset + 50), 0);
+	assert_error(read_many(store, ids, MANY, &err), EBADMSG);
+	assert_non_null(strstr(err.text, "chunk 200 "));
+	store_close(store);
+}
+
+/* A stream is on the disk before any commit asks for it, but for its end. */
+static void a_stream_is_synced_early(void **state)
+{
+	enum { LENGTH = 48 << 20, WAIT_MS = 20000 };
+	struct place *place = *state;
+	struct store *store = new_store(place, "none");
+	static uint8_t bytes[CHUNK_MAX];
+	bool durable = false;
+
+	for (size_t done = 0; done < LENGTH; done += CHUNK_MAX) {
+		assert_false(durable);
+		fill_random(bytes, CHUNK_MAX, done + 1);
+		store_bytes(store, bytes, CHUNK_MAX, false);
+		if (done < LENGTH / 4)
+			durable = pack_is_durable(store, 1, 1);
+	}
+	for (int i = 0; i < WAIT_MS && !durable; i++) {
+		usleep(1000);
+		durable = pack_is_durable(store, 1, 1);
+	}
+	assert_true(durable);
+	commit_all(store);
+	assert_int_equal(atomic_load(&store->order_violations), 0);
+	store_close(store);
 }
 
 static void a_damaged_chunk_is_not_shared(void **state)
@@ -475,6 +588,8 @@ int main(void)
 		index_test(colliding_chunks_stay_apart),
 		index_test(identical_stores_at_once),
 		index_test(flipped_bits_are_seen),
+		index_test(many_chunks_are_read_at_once),
+		index_test(a_stream_is_synced_early),
 		index_test(a_damaged_chunk_is_not_shared),
 		index_test(lost_packs_are_told),
 		index_test(opening_cuts_what_no_commit_knows),

@@ -5,6 +5,8 @@
  */
 #include "index_checking.h"
 
+#include "index/relocate.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -47,8 +49,10 @@ static int faulty_write(void *context, int fd, struct iovec *vector, int count, 
 
 	if (!r)
 		return io_system.write(context, fd, vector, count, offset);
-	vector[1].iov_len /= 2;
-	io_system.write(context, fd, vector, 2, offset);
+	if (count > 2)
+		count = 2;
+	vector[count - 1].iov_len /= 2;
+	io_system.write(context, fd, vector, count, offset);
 	return r;
 }
 
@@ -171,6 +175,28 @@ static int sweep_some(struct store *store, struct known *known)
 	return r;
 }
 
+static int move_some(struct store *store, const struct known *known)
+{
+	struct relocation *relocation;
+	int failure = 0, r = relocation_begin(store, &relocation);
+
+	if (r < 0)
+		return r;
+	for (int content = CHUNKS; content > 0; content--) {
+		r = known->ids[content] ? relocation_add(relocation, known->ids[content], true) : 0;
+		if (r < 0)
+			failure = r;
+	}
+	/* What could not be done once is done when it can be. */
+	r = relocation_flush(relocation);
+	if (r < 0) {
+		failure = r;
+		relocation_flush(relocation);
+	}
+	relocation_end(relocation, NULL);
+	return failure;
+}
+
 /* All the work; goes on after errors where a daemon would. */
 static int work(struct place *place, struct known *known)
 {
@@ -190,6 +216,8 @@ static int work(struct place *place, struct known *known)
 	if ((r = commit_some(store, known)) < 0)
 		failure = r;
 	if ((r = sweep_some(store, known)) < 0)
+		failure = r;
+	if ((r = move_some(store, known)) < 0)
 		failure = r;
 	for (int content = 1; content <= CHUNKS; content++) {
 		uint8_t bytes[SIZE], buffer[SIZE];

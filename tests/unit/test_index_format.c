@@ -5,10 +5,13 @@
 #include "index_testing.h"
 
 #include <lz4.h>
+#include <sys/mman.h>
 #include <zstd.h>
 
 #include "index/codec_internal.h"
 #include "index/format_internal.h"
+#include "index/hash_internal.h"
+#include "index/redo_internal.h"
 
 enum { DUMPS = 32, DUMP_MAX = 512 };
 
@@ -120,7 +123,8 @@ static void dump_of_state(void **state)
 		.raw_bytes = 1000000,
 		.stored_bytes = 600000,
 		.unpunched = 2,
-		.compression = {CODEC_ZSTD, 3},
+		.compression = {.codec = CODEC_ZSTD, .level = 3},
+		.redo_epoch = UINT64_C(0x1122334455667788),
 	};
 	struct disk_state disk;
 	struct state decoded;
@@ -135,6 +139,7 @@ static void dump_of_state(void **state)
 	assert_int_equal(decoded.unpunched, 2);
 	assert_int_equal(decoded.compression.codec, CODEC_ZSTD);
 	assert_int_equal(decoded.compression.level, 3);
+	assert_int_equal(decoded.redo_epoch, UINT64_C(0x1122334455667788));
 }
 
 static void dump_of_chunk(void **state)
@@ -215,6 +220,71 @@ static void dump_of_record(void **state)
 	assert_memory_equal(decoded.hash, info.hash, HASH_SIZE);
 }
 
+struct expected {
+	int calls;
+	const uint8_t *bytes;
+	size_t length;
+};
+
+static int see_record(const struct disk_redo *header, uint8_t *body, uint64_t length, void *context)
+{
+	struct expected *expected = context;
+
+	expected->calls++;
+	assert_int_equal(sizeof(*header) + length, expected->length);
+	assert_memory_equal(header, expected->bytes, sizeof(*header));
+	assert_memory_equal(body, expected->bytes + sizeof(*header), length);
+	return 0;
+}
+
+/* And the reader of the log finds it. */
+static void dump_of_redo(void **state)
+{
+	struct state values = {.next = {258, 515, 772, 1029, 1286, 1543, 1800}};
+	const uint64_t epoch = UINT64_C(0x1122334455667788);
+	struct chunk_info info = hello_info();
+	uint8_t record[4096], stored[4096] = {0};
+	struct disk_record *chunk = (struct disk_record *)(record + 176);
+	struct disk_redo *header = (struct disk_redo *)record;
+	struct expected expected = {.length = 240};
+	uint64_t end;
+
+	(void)state;
+	memset(record, 0, sizeof(record));
+	memcpy(header->magic, REDO_MAGIC, 4);
+	put_le64(header->epoch, epoch);
+	put_le64(header->length, expected.length - sizeof(*header));
+	for (int i = 0; i < STORE_COUNTERS; i++)
+		put_le64(header->next[i], values.next[i]);
+	record[128] = REDO_DELETE;
+	put_le32(record + 132, 16);
+	put_le64(record + 136, 5);
+	put_le64(record + 144, 6);
+	record[152] = REDO_RECORD;
+	record[153] = TABLE_WORKSPACES;
+	put_le16(record + 154, 4);
+	put_le32(record + 156, 8);
+	memcpy(record + 160, "mainhead", 8);
+	record[168] = REDO_CHUNK;
+	put_le32(record + 172, 64);
+	record_encode(7, &info, chunk);
+	memcpy(record + 176 + sizeof(*chunk), hello, sizeof(hello) - 1);
+	redo_checksum(record, expected.length, header->checksum);
+	expected.bytes = expect_dump("redo", record, expected.length);
+
+	int fd = memfd_create("redo", MFD_CLOEXEC);
+	assert_true(fd >= 0);
+	memcpy(stored, expected.bytes, expected.length);
+	assert_int_equal(pwrite(fd, stored, sizeof(stored), 0), sizeof(stored));
+	const struct io io = {&io_system, NULL};
+	assert_ok(redo_scan(&io, fd, sizeof(stored), epoch, see_record, &expected, &end));
+	assert_int_equal(expected.calls, 1);
+	assert_int_equal(end, sizeof(stored));
+	assert_ok(redo_scan(&io, fd, sizeof(stored), epoch + 1, see_record, &expected, &end));
+	assert_int_equal(end, 0);
+	close(fd);
+}
+
 /* Compressed payloads are decoded only: their bytes are the libraries' business. */
 static void compressed_record(const char *name, uint64_t id, enum codec codec)
 {
@@ -232,7 +302,8 @@ static void compressed_record(const char *name, uint64_t id, enum codec codec)
 	scratch = scratch_get(&pool);
 	assert_non_null(scratch);
 	if (dump->length < sizeof(*header)) {
-		struct store_compression compression = {codec, codec == CODEC_ZSTD ? 3 : 0};
+		struct store_compression compression = {.codec = codec,
+							.level = codec == CODEC_ZSTD ? 3 : 0};
 		uint8_t bytes[DUMP_MAX] = {0};
 
 		info = (struct chunk_info){.raw_length = sizeof(wanted), .codec = codec};
@@ -287,6 +358,37 @@ static void hashes_are_the_known_ones(void **state)
 	(void)state;
 	chunk_hash("", 0, hash);
 	assert_memory_equal(hash, empty, sizeof(hash));
+}
+
+/* Whatever vectors a processor has, the values are these. */
+static void hashes_are_alike_on_all_processors(void **state)
+{
+	enum { LENGTH = 300000 };
+	static const uint8_t of_all[HASH_SIZE] = {0xcb, 0x6e, 0x19, 0xbb, 0x1f, 0x7d, 0x11, 0x77, 0x02, 0x09, 0xd7, 0x92, 0xbc, 0xc7, 0xa1, 0x63};
+	static const size_t lengths[] = {0,    1,    16,    17,	   128,	  129,	 240,	241,   1023,
+					 1024, 1025, 16384, 65535, 65536, 65537, 262144, LENGTH};
+	uint8_t *bytes = malloc(LENGTH + 3);
+
+	(void)state;
+	assert_non_null(bytes);
+	for (size_t i = 0; i < LENGTH + 3; i++)
+		bytes[i] = (uint8_t)(i * i + i / 251);
+	for (const struct hashing *const *each = hashings(); *each; each++) {
+		uint8_t hash[HASH_SIZE], plain[HASH_SIZE];
+		print_message("%s\n", (*each)->name);
+		(*each)->long128(bytes, LENGTH, hash);
+		assert_memory_equal(hash, of_all, HASH_SIZE);
+		assert_int_equal((*each)->long64(bytes, LENGTH), UINT64_C(0x0209d792bcc7a163));
+		for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+			const uint8_t *at = bytes + i % 4;
+			(*each)->long128(at, lengths[i], hash);
+			hashing_plain.long128(at, lengths[i], plain);
+			assert_memory_equal(hash, plain, HASH_SIZE);
+			assert_int_equal((*each)->long64(at, lengths[i]),
+					 hashing_plain.long64(at, lengths[i]));
+		}
+	}
+	free(bytes);
 }
 
 /* Every bit of every structure is covered by its checksum, reserved bytes included. */
@@ -401,9 +503,11 @@ int main(void)
 		cmocka_unit_test(dump_of_dead_range),
 		cmocka_unit_test(dump_of_record_value),
 		cmocka_unit_test(dump_of_record),
+		cmocka_unit_test(dump_of_redo),
 		cmocka_unit_test(dumps_of_compressed_records),
 		cmocka_unit_test(dump_of_node_header),
 		cmocka_unit_test(hashes_are_the_known_ones),
+		cmocka_unit_test(hashes_are_alike_on_all_processors),
 		cmocka_unit_test(flipped_bits_are_refused),
 		cmocka_unit_test(impossible_values_are_refused),
 		cmocka_unit_test(every_dump_is_checked),

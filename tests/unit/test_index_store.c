@@ -90,7 +90,7 @@ static void a_new_store_is_empty_and_private(void **state)
 static void counters_and_settings_survive_with_a_commit(void **state)
 {
 	struct place *place = *state;
-	struct store_compression compression = {CODEC_ZSTD, 20};
+	struct store_compression compression = {.codec = CODEC_ZSTD, .level = 20};
 	struct store *store = new_store(place, "lz4");
 
 	assert_error(store_set_compression(store, &compression), EINVAL);
@@ -156,7 +156,7 @@ static void notations_of_compression(void **state)
 static void making_refuses_what_is_there(void **state)
 {
 	struct place *place = *state;
-	struct store_compression compression = {CODEC_LZ4, 0};
+	struct store_compression compression = {.codec = CODEC_LZ4};
 	struct errbuf err = {""};
 	char text[64];
 
@@ -216,7 +216,7 @@ static void making_uses_what_may_be_used(void **state)
 static void a_failed_making_leaves_nothing(void **state)
 {
 	struct place *place = *state;
-	struct store_compression compression = {CODEC_LZ4, 0};
+	struct store_compression compression = {.codec = CODEC_LZ4};
 	struct errbuf err = {""};
 	pid_t child = fork();
 	int status;

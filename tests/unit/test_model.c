@@ -675,14 +675,26 @@ static void step_collect(struct world *world)
 	all_committed(world);
 }
 
-/* Closing without a commit: the state of the last one comes back. */
+/*
+ * Closing without a commit: what was confirmed last comes back.  After a crash, too; where the
+ * redo log is in use, closing a head commits.
+ */
 static void step_reopen(struct world *world)
 {
 	struct errbuf err = {""};
+	char crashed[300];
+	bool crash = below(world, 3) != 0;
+	snprintf(crashed, sizeof(crashed), "%s-crashed", world->fixture.directory);
+	if (crash)
+		fixture_copy_store(&world->fixture, crashed);
+	else if (redo_is_used(repo_store(world->fixture.repo)))
+		all_committed(world);
 	world->fixture.head = NULL;
 	for (int i = 0; i < SPACES; i++)
 		world->spaces[i].head = head_put(world->spaces[i].head);
 	world->fixture.repo = repo_close(world->fixture.repo);
+	if (crash)
+		fixture_replace_store(&world->fixture, crashed);
 	must(repo_open(world->fixture.directory, 0, NULL, &world->fixture.repo, &err));
 	for (int i = 0; i < SPACES; i++) {
 		struct space *space = &world->spaces[i];
@@ -697,14 +709,15 @@ static void step_reopen(struct world *world)
 static void step(struct world *world)
 {
 	uint64_t choice = below(world, 100);
-	if (choice < 70) {
+	if (choice < 68) {
 		struct space *space = random_space(world);
 		for (uint64_t i = 0; i < 1 + choice % 6; i++)
 			step_head(world, space);
-	} else if (choice < 74) {
-		must(repo_commit(world->fixture.repo));
+	} else if (choice < 77) {
+		must(below(world, 4) ? repo_sync(world->fixture.repo)
+				     : repo_commit(world->fixture.repo));
 		all_committed(world);
-	} else if (choice < 81) {
+	} else if (choice < 82) {
 		step_freeze(world);
 	} else if (choice < 86) {
 		step_restore(world);

@@ -1,8 +1,8 @@
 /*
- * The Nth write or sync of a pack fails, for N = 1, 2, 3 … until the work completes: once and for
- * good, with a full disk and with an error of the device.  Work goes on where it can.  After
- * reopening, the head is as the last confirmed commit left it, or as the one that failed would
- * have; every confirmed point is there.
+ * The Nth write or sync of a pack or of the redo log fails, for N = 1, 2, 3 … until the work
+ * completes: once and for good, with a full disk and with an error of the device.  Work goes on
+ * where it can.  After reopening, the head is as the last confirmed commit left it, or as the one
+ * that failed would have; every confirmed point is there.
  */
 #include "repo_testing.h"
 
@@ -118,7 +118,7 @@ static void do_restore(struct fixture *fixture, struct progress *progress)
 	point_release(&point);
 }
 
-static void work(struct fixture *fixture, struct progress *progress)
+static void work(struct fixture *fixture, struct progress *progress, int (*sync)(struct repo *))
 {
 	struct sweep_result swept;
 	for (int step = 0; step < STEPS && !progress->ended; step++) {
@@ -132,7 +132,7 @@ static void work(struct fixture *fixture, struct progress *progress)
 			note(fixture, progress,
 			     repo_collect(fixture->repo, false, NULL, NULL, &swept), progress->now);
 		else
-			note(fixture, progress, repo_commit(fixture->repo), progress->now);
+			note(fixture, progress, sync(fixture->repo), progress->now);
 	}
 }
 
@@ -181,7 +181,7 @@ static void verify(struct fixture *fixture, const struct progress *progress)
 }
 
 /* True once the fault lies behind the end of the work. */
-static bool run_with_fault(void)
+static bool run_with_fault(int (*sync)(struct repo *))
 {
 	struct fixture fixture;
 	struct io_ops ops = io_system;
@@ -195,7 +195,7 @@ static bool run_with_fault(void)
 	must(repo_open(fixture.directory, 0, &io, &fixture.repo, &err));
 	must(repo_head(fixture.repo, "main", &fixture.head, &err));
 	fault.calls = 0;
-	work(&fixture, &progress);
+	work(&fixture, &progress, sync);
 	bool done = fault.calls < fault.at;
 	fault.at = 0;
 	if (!progress.ended) {
@@ -205,6 +205,9 @@ static bool run_with_fault(void)
 		verify(&fixture, &progress);
 	} else {
 		assert_int_equal(repo_commit(fixture.repo) == 0, !repo_is_dirty(fixture.repo));
+		make_file(fixture.head, 30);
+		head_mark_dirty(fixture.head);
+		assert_int_equal(repo_sync(fixture.repo), -EIO);
 	}
 	fixture_close(&fixture);
 	fixture_open(&fixture);
@@ -216,14 +219,21 @@ static bool run_with_fault(void)
 	return done;
 }
 
-static void fail_each(bool sync, bool forever, int error)
+static void fail_each_of(bool sync, bool forever, int error, int (*way)(struct repo *))
 {
 	int at = 1;
 	do
 		fault = (struct fault){.sync = sync, .at = at, .forever = forever, .error = error};
-	while (at++ < 200 && !run_with_fault());
+	while (at++ < 200 && !run_with_fault(way));
 	print_message("%d calls\n", at - 2);
 	assert_true(at > 3 && at < 200);
+}
+
+/* Commits, then records of the redo log. */
+static void fail_each(bool sync, bool forever, int error)
+{
+	fail_each_of(sync, forever, error, repo_commit);
+	fail_each_of(sync, forever, error, repo_sync);
 }
 
 static void test_full_disk(void **state)

@@ -20,7 +20,7 @@ static void world_open(struct world *world)
 
 static int setup(void **state)
 {
-	const struct store_compression compression = {CODEC_LZ4, 0};
+	const struct store_compression compression = {.codec = CODEC_LZ4};
 	struct world *world = calloc(1, sizeof(*world));
 	struct errbuf err = {""};
 

@@ -16,7 +16,7 @@
 
 static void make_store(char directory[64])
 {
-	const struct store_compression compression = {CODEC_LZ4, 0};
+	const struct store_compression compression = {.codec = CODEC_LZ4};
 	struct errbuf err = {""};
 	strcpy(directory, "/tmp/cairn-test-XXXXXX");
 	assert_non_null(mkdtemp(directory));

@@ -40,7 +40,8 @@ static void *crowd_writer(void *context)
 		}
 		small_end(&small);
 		if (random_below(&random, 4) == 0) {
-			must(repo_commit(crowd->fixture.repo));
+			must(random_below(&random, 4) ? repo_sync(crowd->fixture.repo)
+						      : repo_commit(crowd->fixture.repo));
 			crowd->commits++;
 		}
 	}

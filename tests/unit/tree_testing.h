@@ -78,7 +78,7 @@ static UNUSED struct store *test_store_open(void)
 
 static UNUSED struct store *test_store_make(void)
 {
-	struct store_compression none = {CODEC_NONE, 0};
+	struct store_compression none = {.codec = CODEC_NONE};
 	struct errbuf err = {""};
 
 	snprintf(test_directory, sizeof(test_directory), "/tmp/cairn-test-tree.XXXXXX");
