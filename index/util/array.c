@@ -16,6 +16,8 @@ void *array_reserve(void *array, size_t wanted, size_t *capacity, size_t size)
 			return NULL;
 		more *= 2;
 	}
+	if (more > SIZE_MAX / size)
+		return NULL;
 	array = reallocarray(array, more, size);
 	if (array)
 		*capacity = more;
