@@ -202,9 +202,9 @@ int cmd_gc(struct invocation *invocation)
 	json_t *result;
 	int code;
 
-	call_begin(&call, invocation, "gc", 0);
 	if (invocation->dry_run && option_given(invocation, "compact"))
 		return usage_error(invocation, "--compact has no dry run");
+	call_begin(&call, invocation, "gc", 0);
 	call_flag(&call, "dry_run", invocation->dry_run);
 	call_flag(&call, "compact", option_given(invocation, "compact"));
 	code = call_run(&call, &result);
