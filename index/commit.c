@@ -503,6 +503,18 @@ static bool is_harmless(int error)
 	return error == -ENOSPC || error == -EDQUOT || error == -ENOMEM;
 }
 
+/* Where it was the meta page that could not be written, whatever the reason, LMDB does not know
+ * what is on the disk, and answers nothing any more. */
+static bool has_given_up(struct store *store)
+{
+	MDB_txn *txn;
+	int code = mdb_txn_begin(store->env.mdb, NULL, MDB_RDONLY, &txn);
+
+	if (code == 0)
+		mdb_txn_abort(txn);
+	return code == MDB_PANIC;
+}
+
 static int finish(struct commit *commit)
 {
 	struct store *store = commit->store;
@@ -517,7 +529,7 @@ static int finish(struct commit *commit)
 	r = from_mdb(mdb_txn_commit(commit->txn));
 	commit->txn = NULL;
 	if (r < 0) {
-		if (!is_harmless(r))
+		if (!is_harmless(r) || has_given_up(store))
 			store_fail(store, r);
 		return r;
 	}

@@ -266,13 +266,12 @@ int store_create(const char *directory, const struct store_compression *compress
 		r = fill(dirfd, directory, compression);
 		if (r == 0)
 			r = sync_parents(directory, there);
-		if (r < 0) {
-			/* -EEXIST: another process makes a store here, and what is there is its. */
-			if (r != -EEXIST)
-				remove_contents(dirfd);
-			err_set(err, r, "cannot make a store in %s: %s", directory, strerror(-r));
-		}
+		/* -EEXIST: another process makes a store here, and what is there is its. */
+		if (r < 0 && r != -EEXIST)
+			remove_contents(dirfd);
 	}
+	if (r < 0 && err && !err->text[0])
+		err_set(err, r, "cannot make a store in %s: %s", directory, strerror(-r));
 	close(dirfd);
 	if (r < 0)
 		remove_directories(directory, there);

@@ -22,7 +22,7 @@ int repo_open(const char *directory, unsigned store_flags, const struct io *io, 
 {
 	struct repo *repo = calloc(1, sizeof(*repo));
 	if (!repo)
-		return -ENOMEM;
+		return err_set(err, -ENOMEM, "not enough memory to open the store %s", directory);
 	int error = store_open(directory, store_flags, io, &repo->store, err);
 	if (error) {
 		free(repo);

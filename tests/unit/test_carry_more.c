@@ -174,6 +174,39 @@ static void test_mtimes_belong_to_contents(void **state)
 	fixture_destroy(&fixture);
 }
 
+/* ---- what is durable afterwards ---- */
+
+/* Who hears that the head has it all already may rely on it, though nothing had to be changed. */
+static void test_nothing_to_carry_is_durable(void **state)
+{
+	(void)state;
+	struct fixture fixture;
+	struct told told = {"", ""};
+	char crashed[300];
+	fixture_create(&fixture);
+	run(fixture.head, "w a 1");
+	struct point base = keep_as(&fixture, "base");
+	run(fixture.head, "w b 2");
+	struct point from = keep_as(&fixture, "from");
+	go_back(&fixture, &base);
+	struct carry_result result = carry(&fixture, &from, CARRY_STOP, &told);
+	carry_result_release(&result);
+	run(fixture.head, "w c 3");
+	result = carry(&fixture, &from, CARRY_STOP, &told);
+	assert_false(result.revised.changed);
+	carry_result_release(&result);
+	snprintf(crashed, sizeof(crashed), "%s-crashed", fixture.directory);
+	fixture_copy_store(&fixture, crashed);
+	fixture_close(&fixture);
+	fixture_replace_store(&fixture, crashed);
+	fixture_open(&fixture);
+	assert_true(has_file(fixture.head, "b"));
+	assert_true(has_file(fixture.head, "c"));
+	point_release(&base);
+	point_release(&from);
+	fixture_destroy(&fixture);
+}
+
 /* ---- a directory that is deleted, and open ---- */
 
 static void test_an_open_directory_comes_back(void **state)
@@ -605,7 +638,7 @@ static void test_no_work_is_lost(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[sizeof(scenes) / sizeof(scenes[0]) + 8] = {
+	struct CMUnitTest tests[sizeof(scenes) / sizeof(scenes[0]) + 9] = {
 		cmocka_unit_test(test_mtimes_belong_to_contents),
 		cmocka_unit_test(test_an_open_directory_comes_back),
 		cmocka_unit_test(test_copies_of_long_names),
@@ -614,8 +647,9 @@ int main(void)
 		cmocka_unit_test(test_no_work_is_lost),
 		cmocka_unit_test(test_second_try),
 		cmocka_unit_test(test_all_kinds_of_contents),
+		cmocka_unit_test(test_nothing_to_carry_is_durable),
 	};
-	size_t count = 8;
+	size_t count = 9;
 	for (size_t i = 0; i < sizeof(scenes) / sizeof(scenes[0]); i++)
 		tests[count++] = (struct CMUnitTest){scenes[i].name, test_scene, NULL, NULL,
 						     (void *)&scenes[i]};
