@@ -449,6 +449,18 @@ def fifo_works():
     expect_equal(os.stat("p").st_size, 0, "st_size")
 
 
+@case("special", "writing to a fifo moves its mtime and ctime")
+def fifo_times():
+    os.mkfifo("p")
+    fd = os.open("p", os.O_RDWR | os.O_NONBLOCK)
+    before = os.fstat(fd)
+    tick()
+    os.write(fd, FIRST)
+    after = os.fstat(fd)
+    os.close(fd)
+    expect(after.st_mtime_ns > before.st_mtime_ns and after.st_ctime_ns > before.st_ctime_ns, "both moved")
+
+
 @case("special", "a socket is bound, connected and removed by its name")
 def socket_works():
     server = socket.socket(socket.AF_UNIX)

@@ -16,6 +16,9 @@ DIFFERENCES = {
     "utimensat: an mtime of a file that cannot be stored becomes the nearest":
         ("cairn", "with a writeback cache Linux keeps the mtime of a file itself and a FUSE file system cannot tell it "
                   "its range; what is stored, and seen by the next mount, is the nearest (tests/mount/attributes.py)"),
+    "special: writing to a fifo moves its mtime and ctime":
+        ("cairn", "what goes through a fifo never reaches the file system, and Linux keeps no times of its own for files of "
+                  "FUSE that are not regular (S_NOCMTIME)"),
     "times: opening for reading leaves atime as long as nothing is read":
         ("cairn", "reads that the kernel answers from its cache are not told to FUSE: opening for reading has to count"),
 }

@@ -19,7 +19,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import Workspace, check, finish, need_fuse, need_root, run, seed, workdir  # noqa: E402
 
-SECONDS = float(os.environ.get("CAIRN_POWER_SECONDS", "30"))
+SECONDS = float(os.environ.get("CAIRN_POWER_SECONDS", "15"))
 OPERATIONS = 160
 MARK = 12
 XXH = ctypes.CDLL("libxxhash.so.0").XXH3_64bits

@@ -21,7 +21,7 @@
 #include "tape.h"
 #include "workload.h"
 
-enum { STEPS = 60, IMAGES = 250, AT_ONCE = 2, SECONDS = 40, IMAGE_TIMEOUT = 60, NESTED = 4 };
+enum { STEPS = 60, IMAGES = 250, AT_ONCE = 2, SECONDS = 20, IMAGE_TIMEOUT = 60, NESTED = 4 };
 
 static uint64_t seed;
 
